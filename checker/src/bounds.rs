@@ -1,0 +1,107 @@
+//! Lower and upper bounds of a tensor's deviation, as integers over one power of two, always rounded outward.
+
+use crate::error::{Code, Error, Result};
+use crate::number::{Rational, bit_length, floor_scaled};
+use num::bigint::BigInt;
+use num::{Signed, ToPrimitive, Zero};
+
+/// Every stored bound has |mantissa| < 2^48. The sums of the rules are proved to fit i128 with it.
+pub const BOUND_BITS: u32 = 48;
+
+/// Element `i` lies in `[lower[i], upper[i]] / 2^exp`. If lower > upper no point is left: the case is void.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    exp: i32,
+    lower: Vec<i64>,
+    upper: Vec<i64>,
+}
+
+impl Bounds {
+    /// Bounds given as mantissas over `2^exp`, brought to the width of [`BOUND_BITS`] by rounding outward.
+    pub fn new(exp: i32, lower: &[i128], upper: &[i128]) -> Result<Self> {
+        let bits = lower.iter().chain(upper).map(|&m| bit_length(m)).max().unwrap_or(0);
+        // One bit is left for the rounding up.
+        let shift = i64::from(bits) - i64::from(BOUND_BITS - 1);
+        let (down, up): (fn(i128, u32) -> i128, fn(i128, u32) -> i128) =
+            if shift > 0 { (|m, s| m >> s, |m, s| -((-m) >> s)) } else { (|m, s| m << s, |m, s| m << s) };
+        let by = shift.unsigned_abs() as u32;
+        // All-zero bounds keep their exponent: there is nothing to scale.
+        let (by, shift) = if bits == 0 { (0, 0) } else { (by, shift) };
+        let narrow = |m: i128| i64::try_from(m).map_err(|_| too_wide());
+        Ok(Bounds {
+            exp: exp.checked_sub(i32::try_from(shift).map_err(|_| too_wide())?).ok_or_else(too_wide)?,
+            lower: lower.iter().map(|&m| narrow(down(m, by))).collect::<Result<_>>()?,
+            upper: upper.iter().map(|&m| narrow(up(m, by))).collect::<Result<_>>()?,
+        })
+    }
+
+    /// Bounds given as rationals, rounded outward.
+    pub fn from_rationals(lower: &[Rational], upper: &[Rational]) -> Result<Self> {
+        let log2 = |r: &Rational| r.numer().bits() as i64 - r.denom().bits() as i64 + 1;
+        let top = lower.iter().chain(upper).filter(|r| !r.is_zero()).map(log2).max().unwrap_or(0);
+        let exp = i32::try_from(i64::from(BOUND_BITS) - 2 - top).map_err(|_| too_wide())?;
+        let floor = |r: &Rational| floor_scaled(r, exp).to_i128().ok_or_else(too_wide);
+        let ceil = |r: &Rational| (-floor_scaled(&-r, exp)).to_i128().ok_or_else(too_wide);
+        let lower = lower.iter().map(floor).collect::<Result<Vec<_>>>()?;
+        Self::new(exp, &lower, &upper.iter().map(ceil).collect::<Result<Vec<_>>>()?)
+    }
+
+    pub fn len(&self) -> usize {
+        self.lower.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.lower.is_empty()
+    }
+
+    pub fn exp(&self) -> i32 {
+        self.exp
+    }
+
+    pub fn lower(&self) -> &[i64] {
+        &self.lower
+    }
+
+    pub fn upper(&self) -> &[i64] {
+        &self.upper
+    }
+
+    /// max(|lower|, |upper|) of element `i`, in mantissas.
+    pub fn magnitude(&self, i: usize) -> i64 {
+        self.lower[i].abs().max(self.upper[i].abs())
+    }
+
+    /// True if element `i` has no value left.
+    pub fn is_void(&self, i: usize) -> bool {
+        self.lower[i] > self.upper[i]
+    }
+
+    /// Raises the lower bound of element `i` to `value`, rounded down, if that is tighter.
+    pub fn raise_lower(&mut self, i: usize, value: &Rational) {
+        let new = clamp(&floor_scaled(value, self.exp));
+        self.lower[i] = self.lower[i].max(new);
+    }
+
+    /// Lowers the upper bound of element `i` to `value`, rounded up, if that is tighter.
+    pub fn drop_upper(&mut self, i: usize, value: &Rational) {
+        let new = clamp(&-floor_scaled(&-value, self.exp));
+        self.upper[i] = self.upper[i].min(new);
+    }
+
+    /// The same bounds with the finest mantissas that fit.
+    pub fn renormalised(&self) -> Result<Self> {
+        let wide = |v: &[i64]| v.iter().map(|&m| i128::from(m)).collect::<Vec<_>>();
+        Self::new(self.exp, &wide(&self.lower), &wide(&self.upper))
+    }
+}
+
+/// Bounds only ever tighten, and old ones have fewer than [`BOUND_BITS`] bits, so a value beyond them can be cut
+/// just outside: either it is looser than the old bound, or it makes the element void all the same.
+fn clamp(m: &BigInt) -> i64 {
+    let limit = (1 << BOUND_BITS) - 1;
+    m.to_i64().map_or(if m.is_negative() { -limit } else { limit }, |m| m.clamp(-limit, limit))
+}
+
+fn too_wide() -> Error {
+    Error::new(Code::LimitSize, "bounds", "a bound is out of range")
+}

@@ -1,0 +1,75 @@
+//! The claim in plain words, so that a reader sees what was verified and not only that something was.
+
+use crate::claim::{Claim, Coarse, Family, Grid, Inputs, Property};
+use crate::number::Rational;
+
+/// A paragraph that says what the claim says, with its numbers exact.
+pub fn describe(claim: &Claim) -> String {
+    let clean = match &claim.inputs {
+        Inputs::Point(_) => "the clean input stated in the claim".to_owned(),
+        Inputs::Rows { file, rows } => match &rows[..] {
+            [row] => format!("row {row} of {}", file.display()),
+            [first, .., last] => format!("each of {} rows, from {first} to {last}, of {}", rows.len(), file.display()),
+            [] => "no row".to_owned(),
+        },
+    };
+    let perturbations: Vec<String> = claim
+        .perturb
+        .iter()
+        .map(|p| {
+            let site = if p.site == "input" { "the input".to_owned() } else { format!("tensor `{}`", p.site) };
+            format!("  to {site} is added {}", scale(&p.family, &p.amplitude))
+        })
+        .collect();
+    let valid = match &claim.valid {
+        Some((low, high)) => {
+            format!("\n  and the perturbed input stays within [{low}, {high}] in every element")
+        }
+        None => String::new(),
+    };
+    format!(
+        "For {clean}, and for every perturbation in which\n{}{valid},\n{}.",
+        perturbations.join(",\n"),
+        property(claim)
+    )
+}
+
+fn scale(family: &Family, amplitude: &[Rational]) -> String {
+    let list = amplitude.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    match family {
+        Family::None => format!("any δ with |δ_i| ≤ {list}"),
+        Family::BlockMean(grid) => format!("any δ with |δ_i| ≤ {list} whose mean over each {} is zero", block(grid)),
+        Family::Haar(grid) => format!(
+            "any sum of Haar details finer than each {}, with coefficients of at most {list}{}",
+            block(grid),
+            if amplitude.len() > 1 { " by band, finest first" } else { "" }
+        ),
+    }
+}
+
+fn block(grid: &Grid) -> String {
+    let k = grid.cutoff;
+    let size = if grid.spatial == 2 { format!("{k}×{k}") } else { k.to_string() };
+    let shape: Vec<String> = grid.shape.iter().map(ToString::to_string).collect();
+    format!("{size} block of the shape {}", shape.join("×"))
+}
+
+fn property(claim: &Claim) -> String {
+    let output = claim.output.as_ref().map_or("the model's output".to_owned(), |name| format!("tensor `{name}`"));
+    let coarse = match &claim.coarse {
+        Coarse::Identity => format!("element of {output}"),
+        Coarse::Groups { groups, mean } => {
+            let reduce = if *mean { "mean" } else { "sum" };
+            format!("{reduce} over a group of elements of {output} (groups {groups:?})")
+        }
+        Coarse::Matrix(rows) => format!("one of the {} stated combinations of elements of {output}", rows.len()),
+    };
+    match &claim.property {
+        Property::Tolerance(t) => {
+            format!("every {coarse} differs from its clean value by at most {t}")
+        }
+        Property::Winner => {
+            format!("the one that is largest on the clean input stays strictly the largest, of: every {coarse}")
+        }
+    }
+}

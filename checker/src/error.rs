@@ -1,0 +1,127 @@
+//! What can go wrong, each with a stable code, a place and a way out.
+
+use std::fmt;
+
+/// How an [`Error`] is reported to the outside: the exit code of `scalecheck`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// The proof does not establish the claim (exit 1).
+    Rejected,
+    /// A file or flag cannot be read as what it should be (exit 2).
+    Malformed,
+    /// A digest differs: the certificate speaks about other files (exit 3).
+    Mismatch,
+    /// A documented limit would be exceeded (exit 4).
+    Limit,
+}
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $name:ident = $text:literal : $class:ident,)*) => {
+        /// The stable name of an error. Tests and scripts match on it.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Code { $($(#[$doc])* $name,)* }
+        impl Code {
+            /// The code as it is printed, for example `slope-range`.
+            pub fn as_str(self) -> &'static str { match self { $(Code::$name => $text,)* } }
+            /// The class that decides the exit code.
+            pub fn class(self) -> Class { match self { $(Code::$name => Class::$class,)* } }
+        }
+    };
+}
+
+codes! {
+    /// A file cannot be read from disk.
+    Io = "io": Malformed,
+    /// The command line is not understood.
+    Usage = "usage": Malformed,
+    /// The ONNX bytes are not a readable protobuf message of the expected kind.
+    OnnxFormat = "onnx-format": Malformed,
+    /// An operator, attribute or data type that the checker does not know.
+    OnnxUnsupported = "onnx-unsupported": Malformed,
+    /// Shapes that do not fit or are not known.
+    OnnxShape = "onnx-shape": Malformed,
+    /// A NaN or an infinity among the weights.
+    OnnxNotFinite = "onnx-not-finite": Malformed,
+    /// The claim is not readable TOML.
+    ClaimSyntax = "claim-syntax": Malformed,
+    /// A key that the claim format does not know.
+    ClaimUnknownKey = "claim-unknown-key": Malformed,
+    /// A key that is missing.
+    ClaimMissingKey = "claim-missing-key": Malformed,
+    /// A value of the wrong kind or outside its range.
+    ClaimValue = "claim-value": Malformed,
+    /// A shape or block size that does not fit the tensor.
+    ClaimShape = "claim-shape": Malformed,
+    /// A tensor name that the model does not have.
+    ClaimTensor = "claim-tensor": Malformed,
+    /// The clean input is not in the domain, or its winner is tied.
+    ClaimClean = "claim-clean": Malformed,
+    /// A data file that cannot be read as numbers.
+    Data = "data": Malformed,
+    /// The certificate is not JSON of the documented form.
+    CertificateFormat = "certificate-format": Malformed,
+    /// An answer to a row that the claim does not ask about, or two answers to one row.
+    CertificateRow = "certificate-row": Malformed,
+    /// The model's digest differs.
+    ModelMismatch = "model-mismatch": Mismatch,
+    /// The claim's digest differs.
+    ClaimMismatch = "claim-mismatch": Mismatch,
+    /// A data file's digest differs.
+    DataMismatch = "data-mismatch": Mismatch,
+    /// A file, tensor or number is larger than the documented limit.
+    LimitSize = "limit-size": Limit,
+    /// The check would need more multiply–accumulates than allowed.
+    LimitWork = "limit-work": Limit,
+    /// A tensor, element, cell or slope set that does not exist.
+    ProofReference = "proof-reference": Rejected,
+    /// A slope below 0 or above 1, or a slope list of the wrong length.
+    SlopeRange = "slope-range": Rejected,
+    /// A negative cell weight or weights of the wrong number.
+    CellWeights = "cell-weights": Rejected,
+    /// A case does not close: the bound is too weak for a cell.
+    CellOpen = "cell-open": Rejected,
+    /// A case declared void in which no contradiction is known.
+    NotVoid = "not-void": Rejected,
+    /// The proof tree ends before every case is closed.
+    TreeTruncated = "tree-truncated": Rejected,
+    /// Nodes follow after every case is closed.
+    TreeTrailing = "tree-trailing": Rejected,
+    /// A node that is not exactly one of split, close and void.
+    TreeNode = "tree-node": Rejected,
+    /// A witness that is not a point of the domain.
+    WitnessOutside = "witness-outside": Rejected,
+    /// A witness that does not break the claim.
+    WitnessHarmless = "witness-harmless": Rejected,
+}
+
+/// An error: what, where, and in words what to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Error {
+    pub code: Code,
+    /// File and line, ONNX node, case or row.
+    pub place: String,
+    pub message: String,
+}
+
+impl Error {
+    pub fn new(code: Code, place: impl Into<String>, message: impl Into<String>) -> Self {
+        Error { code, place: place.into(), message: message.into() }
+    }
+
+    /// The same error with an outer place in front, such as the file it was found in.
+    pub fn within(mut self, outer: &str) -> Self {
+        self.place = if self.place.is_empty() { outer.into() } else { format!("{outer}: {}", self.place) };
+        self
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let place = if self.place.is_empty() { String::new() } else { format!("{}: ", self.place) };
+        write!(f, "{place}{} [{}]", self.message, self.code.as_str())
+    }
+}
+
+impl std::error::Error for Error {}
+
+pub type Result<T> = std::result::Result<T, Error>;

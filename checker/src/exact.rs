@@ -1,0 +1,132 @@
+//! Exact evaluation: tensors of rationals over one denominator, as big integers.
+
+use crate::linear::Linear;
+use crate::number::Rational;
+use num::bigint::BigInt;
+use num::integer::Integer;
+use num::{One, Signed, ToPrimitive, Zero};
+
+/// A vector of exact numbers `num[i] / (odd · 2^exp)`; `odd` is positive and odd.
+#[derive(Clone, Debug)]
+pub struct Exact {
+    num: Vec<BigInt>,
+    odd: BigInt,
+    exp: u64,
+}
+
+impl Exact {
+    pub fn zeros(len: usize) -> Self {
+        Exact { num: vec![BigInt::zero(); len], odd: BigInt::one(), exp: 0 }
+    }
+
+    pub fn from_rationals(values: &[Rational]) -> Self {
+        let split = |r: &Rational| {
+            let exp = r.denom().trailing_zeros().unwrap_or(0);
+            (r.denom() >> exp, exp)
+        };
+        let odd = values.iter().fold(BigInt::one(), |acc, r| acc.lcm(&split(r).0));
+        let exp = values.iter().map(|r| split(r).1).max().unwrap_or(0);
+        let num = values
+            .iter()
+            .map(|r| {
+                let (r_odd, r_exp) = split(r);
+                (r.numer() * (&odd / r_odd)) << (exp - r_exp)
+            })
+            .collect();
+        Exact { num, odd, exp }
+    }
+
+    pub fn len(&self) -> usize {
+        self.num.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.num.is_empty()
+    }
+
+    pub fn get(&self, i: usize) -> Rational {
+        Rational::new(self.num[i].clone(), &self.odd << self.exp)
+    }
+
+    pub fn to_rationals(&self) -> Vec<Rational> {
+        (0..self.len()).map(|i| self.get(i)).collect()
+    }
+
+    /// Element-wise sum of two vectors of one length.
+    pub fn plus(&self, other: &Exact) -> Exact {
+        let odd = self.odd.lcm(&other.odd);
+        let exp = self.exp.max(other.exp);
+        let (f, g) = (&odd / &self.odd, &odd / &other.odd);
+        let scaled = |x: &BigInt, f: &BigInt, e: u64| {
+            if f.is_one() { x << (exp - e) } else { (x * f) << (exp - e) }
+        };
+        let num =
+            self.num.iter().zip(&other.num).map(|(a, b)| scaled(a, &f, self.exp) + scaled(b, &g, other.exp)).collect();
+        Exact { num, odd, exp }
+    }
+
+    /// Element-wise max(x, 0).
+    pub fn relu(&self) -> Exact {
+        let num = self.num.iter().map(|x| if x.is_negative() { BigInt::zero() } else { x.clone() }).collect();
+        Exact { num, ..self.clone_scale() }
+    }
+
+    pub fn negated(&self) -> Exact {
+        Exact { num: self.num.iter().map(|x| -x).collect(), ..self.clone_scale() }
+    }
+
+    fn clone_scale(&self) -> Exact {
+        Exact { num: Vec::new(), odd: self.odd.clone(), exp: self.exp }
+    }
+
+    /// `W x`, exact.
+    pub fn apply(&self, linear: &Linear) -> Exact {
+        let weights = linear.weights();
+        if let Some(exact) = weights.exact() {
+            let factors = Exact::from_rationals(&(0..exact.len()).map(|k| exact.get(k)).collect::<Vec<_>>());
+            let mut num = vec![BigInt::zero(); linear.outputs()];
+            linear.for_each_entry(|o, i, k| num[o] += &self.num[i] * &factors.num[k]);
+            return Exact { num, odd: &self.odd * &factors.odd, exp: self.exp + factors.exp };
+        }
+        let w = weights.mantissas();
+        let mut num = vec![BigInt::zero(); linear.outputs()];
+        let small: Option<Vec<i32>> = self.num.iter().map(|x| x.to_i32()).collect();
+        match small {
+            // 32 + 58 bits and at most 2^31 terms fit i128.
+            Some(x) => {
+                let mut acc = vec![0_i128; linear.outputs()];
+                linear.for_each_entry(|o, i, k| acc[o] += i128::from(x[i]) * i128::from(w[k]));
+                num = acc.into_iter().map(BigInt::from).collect();
+            }
+            None => linear.for_each_entry(|o, i, k| {
+                if w[k] != 0 {
+                    num[o] += &self.num[i] * w[k];
+                }
+            }),
+        }
+        let exp = i64::from(weights.exp());
+        if exp >= 0 {
+            return Exact { num, odd: self.odd.clone(), exp: self.exp + exp.unsigned_abs() };
+        }
+        let num = num.into_iter().map(|x| x << exp.unsigned_abs()).collect();
+        Exact { num, ..self.clone_scale() }
+    }
+
+    /// ⌊x_i · 2^exp⌋ and ⌈x_i · 2^exp⌉, both clamped to ±`limit`.
+    pub fn bracket(&self, i: usize, exp: i32, limit: i64) -> (i64, i64) {
+        let shift = i64::from(exp) - self.exp as i64;
+        let (top, bottom) = if shift >= 0 {
+            (&self.num[i] << shift.unsigned_abs(), self.odd.clone())
+        } else {
+            (self.num[i].clone(), &self.odd << shift.unsigned_abs())
+        };
+        let (floor, rest) = top.div_mod_floor(&bottom);
+        let clamp = |x: &BigInt| {
+            let beyond = if x.is_negative() { -limit } else { limit };
+            x.to_i64().map_or(beyond, |x| x.clamp(-limit, limit))
+        };
+        let low = clamp(&floor);
+        let high = if rest.is_zero() { low } else { clamp(&(floor + 1)) };
+        (low, high)
+    }
+}

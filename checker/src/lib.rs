@@ -1,0 +1,25 @@
+//! `scalecheck`: an independent, exact checker of worst-case certificates for neural networks.
+//!
+//! What you trust when you trust a verdict is this crate, in the order data flows: `onnx` (bytes → network), `claim`
+//! (text → claim), `ladder` and `problem` (network + claim → graph, domain, unsafe cells), `certificate` (bytes →
+//! proof), `rules` (one file a rule) and `verify`. There are no floats, no tolerances and no threads.
+
+#![forbid(unsafe_code)]
+#![deny(clippy::float_arithmetic, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+pub mod bounds;
+pub mod certificate;
+pub mod claim;
+pub mod data;
+pub mod describe;
+pub mod error;
+pub mod exact;
+pub mod ladder;
+pub mod linear;
+pub mod network;
+pub mod number;
+pub mod onnx;
+pub mod problem;
+pub mod rules;
+pub mod verify;
+pub mod weights;

@@ -1,0 +1,134 @@
+//! Linear maps with structure: the `W` of an affine node, given by the entries that are not structurally zero.
+
+use crate::weights::Weights;
+
+/// Where the entries of a linear map are. Convolutions and pools are further patterns of the same kind.
+#[derive(Clone, Debug)]
+pub enum Pattern {
+    /// `y[i] = w[i] · x[index[i]]`: scaling, permutation, broadcast.
+    Gather(Vec<u32>),
+    /// `y[o,r,i] = Σ_c w[r,c] · x[o,c,i]` over row-major tensors: a matrix product with a constant on either side.
+    Dense { outer: usize, rows: usize, cols: usize, inner: usize },
+}
+
+/// A linear map from `inputs` to `outputs` elements. Built by the constructors, which keep the parts consistent.
+#[derive(Clone, Debug)]
+pub struct Linear {
+    inputs: usize,
+    outputs: usize,
+    pattern: Pattern,
+    weights: Weights,
+}
+
+impl Linear {
+    /// `y[i] = w[i] · x[index[i]]`, or `w[0]` for all `i` if there is one weight only. Every index is below `inputs`.
+    pub fn gather(inputs: usize, index: Vec<u32>, weights: Weights) -> Option<Self> {
+        let weights_fit = weights.mantissas().len() == 1 || weights.mantissas().len() == index.len();
+        let fits = weights_fit && index.iter().all(|&i| (i as usize) < inputs);
+        fits.then_some(Linear { inputs, outputs: index.len(), pattern: Pattern::Gather(index), weights })
+    }
+
+    pub fn identity(len: usize) -> Option<Self> {
+        Self::gather(len, (0..u32::try_from(len).ok()?).collect(), Weights::constant(1))
+    }
+
+    /// The matrix `weights` (`rows` × `cols`, row-major) applied along one axis of a tensor `[outer, cols, inner]`.
+    pub fn dense(outer: usize, rows: usize, cols: usize, inner: usize, weights: Weights) -> Option<Self> {
+        let inputs = outer.checked_mul(cols)?.checked_mul(inner)?;
+        let outputs = outer.checked_mul(rows)?.checked_mul(inner)?;
+        let fits = rows.checked_mul(cols)? == weights.mantissas().len();
+        fits.then_some(Linear { inputs, outputs, pattern: Pattern::Dense { outer, rows, cols, inner }, weights })
+    }
+
+    pub fn inputs(&self) -> usize {
+        self.inputs
+    }
+
+    pub fn outputs(&self) -> usize {
+        self.outputs
+    }
+
+    pub fn weights(&self) -> &Weights {
+        &self.weights
+    }
+
+    pub fn pattern(&self) -> &Pattern {
+        &self.pattern
+    }
+
+    /// True for `y = x`.
+    pub fn is_identity(&self) -> bool {
+        let Pattern::Gather(index) = &self.pattern else {
+            return false;
+        };
+        self.inputs == self.outputs
+            && self.weights.is_one()
+            && index.iter().enumerate().all(|(i, &from)| i == from as usize)
+    }
+
+    /// True for a map that only moves elements and flips signs.
+    pub fn is_signed_gather(&self) -> bool {
+        let unit = self.weights.exp() == 0 && self.weights.mantissas().iter().all(|m| m.abs() == 1);
+        matches!(self.pattern, Pattern::Gather(_)) && unit && self.weights.exact().is_none()
+    }
+
+    /// Number of entries: multiply–accumulates of one application.
+    pub fn entries(&self) -> u64 {
+        match self.pattern {
+            Pattern::Gather(_) => self.outputs as u64,
+            Pattern::Dense { cols, .. } => self.outputs as u64 * cols as u64,
+        }
+    }
+
+    /// An upper bound on the entries in one column: terms of one sum in [`Linear::add_transposed`].
+    pub fn column_terms(&self) -> usize {
+        match self.pattern {
+            Pattern::Gather(_) => self.outputs,
+            Pattern::Dense { rows, .. } => rows,
+        }
+    }
+
+    /// Calls `f(output, input, weight index)` once for every entry.
+    #[inline]
+    pub fn for_each_entry(&self, mut f: impl FnMut(usize, usize, usize)) {
+        match &self.pattern {
+            Pattern::Gather(index) => {
+                let shared = self.weights.mantissas().len() == 1;
+                for (output, &input) in index.iter().enumerate() {
+                    f(output, input as usize, if shared { 0 } else { output });
+                }
+            }
+            &Pattern::Dense { outer, rows, cols, inner } => {
+                for o in 0..outer {
+                    for r in 0..rows {
+                        for c in 0..cols {
+                            for i in 0..inner {
+                                f((o * rows + r) * inner + i, (o * cols + c) * inner + i, r * cols + c);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// `acc += Wᵀ v` in weight mantissas: the inner loop of back-substitution. The caller has proved that the sums
+    /// fit: bits(v) + bits(weights) + ⌈log2 column_terms⌉ ≤ 126.
+    pub fn add_transposed(&self, v: &[i64], acc: &mut [i128]) {
+        let w = self.weights.mantissas();
+        if let &Pattern::Dense { rows, cols, inner: 1, .. } = &self.pattern
+            && rows > 0
+            && cols > 0
+        {
+            for (v, acc) in v.chunks_exact(rows).zip(acc.chunks_exact_mut(cols)) {
+                for (&vr, row) in v.iter().zip(w.chunks_exact(cols)).filter(|(v, _)| **v != 0) {
+                    for (a, &weight) in acc.iter_mut().zip(row) {
+                        *a = a.wrapping_add(i128::from(vr) * i128::from(weight));
+                    }
+                }
+            }
+            return;
+        }
+        self.for_each_entry(|output, input, k| acc[input] += i128::from(v[output]) * i128::from(w[k]));
+    }
+}

@@ -1,0 +1,111 @@
+//! A network as a graph of tensors with exact weights: what the ONNX reader produces and everything else starts from.
+
+use crate::error::{Code, Error, Result};
+use crate::exact::Exact;
+use crate::linear::Linear;
+use crate::weights::Values;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// How a tensor is computed from earlier ones.
+#[derive(Clone, Debug)]
+pub enum Op {
+    /// The network's one input.
+    Input,
+    /// `y = Σ W_p y_p + b`; without a bias `b` is zero.
+    Affine { terms: Vec<(usize, Arc<Linear>)>, bias: Option<Exact> },
+    /// `y = max(x, 0)`.
+    Relu(usize),
+}
+
+/// One tensor: flat, row-major, of the given shape.
+#[derive(Clone, Debug)]
+pub struct Node {
+    pub name: String,
+    pub shape: Vec<usize>,
+    pub op: Op,
+}
+
+impl Node {
+    pub fn elements(&self) -> usize {
+        self.shape.iter().product()
+    }
+}
+
+/// Tensors in topological order; node 0 is the input.
+#[derive(Clone, Debug)]
+pub struct Network {
+    nodes: Vec<Node>,
+    by_name: HashMap<String, usize>,
+    outputs: Vec<usize>,
+}
+
+impl Network {
+    /// A network of an input alone.
+    pub fn new(input: &str, shape: Vec<usize>) -> Self {
+        let node = Node { name: input.into(), shape, op: Op::Input };
+        Network { nodes: vec![node], by_name: HashMap::from([(input.to_owned(), 0)]), outputs: vec![] }
+    }
+
+    /// Appends a tensor; its predecessors exist already. Returns its position.
+    pub fn push(&mut self, name: &str, shape: Vec<usize>, op: Op) -> Result<usize> {
+        let index = self.nodes.len();
+        if self.by_name.insert(name.to_owned(), index).is_some() {
+            let message = format!("two tensors are named `{name}`; names must be unique");
+            return Err(Error::new(Code::OnnxFormat, "graph", message));
+        }
+        self.nodes.push(Node { name: name.into(), shape, op });
+        Ok(index)
+    }
+
+    pub fn set_outputs(&mut self, outputs: Vec<usize>) {
+        self.outputs = outputs;
+    }
+
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    pub fn input(&self) -> &Node {
+        &self.nodes[0]
+    }
+
+    /// Positions of the graph's declared outputs.
+    pub fn outputs(&self) -> &[usize] {
+        &self.outputs
+    }
+
+    /// Position of the tensor of this name.
+    pub fn find(&self, name: &str) -> Option<usize> {
+        self.by_name.get(name).copied()
+    }
+
+    /// Every tensor's exact value at the input `x`, which has the input's length.
+    pub fn evaluate(&self, x: &Exact) -> Vec<Exact> {
+        let mut values: Vec<Exact> = Vec::with_capacity(self.nodes.len());
+        for node in &self.nodes {
+            let value = match &node.op {
+                Op::Input => x.clone(),
+                Op::Affine { terms, bias } => affine(terms, bias.as_ref(), &values, node.elements()),
+                Op::Relu(from) => values[*from].relu(),
+            };
+            values.push(value);
+        }
+        values
+    }
+}
+
+/// `Σ W_p y_p + b` over exact values.
+pub fn affine(terms: &[(usize, Arc<Linear>)], bias: Option<&Exact>, values: &[Exact], len: usize) -> Exact {
+    let mut sum: Option<Exact> = bias.cloned();
+    for (from, linear) in terms {
+        let part = values[*from].apply(linear);
+        sum = Some(sum.map_or_else(|| part.clone(), |s| s.plus(&part)));
+    }
+    sum.unwrap_or_else(|| Exact::zeros(len))
+}
+
+/// Exact constants as a bias vector.
+pub fn bias(values: &Values) -> Exact {
+    Exact::from_rationals(&(0..values.len()).map(|i| values.get(i)).collect::<Vec<_>>())
+}

@@ -1,0 +1,112 @@
+//! Exact numbers at the edges: rationals written by people, dyadic sums in the kernel.
+
+use num::bigint::BigInt;
+use num::{BigRational, One, Signed, Zero};
+
+pub type Rational = BigRational;
+
+/// Longest text and largest decimal exponent of a number in a claim or certificate.
+const MAX_TEXT: usize = 4096;
+const MAX_EXPONENT: i32 = 4096;
+
+/// Reads `3`, `-1/32`, `0.125` or `1e-3` exactly; `None` for anything else.
+pub fn parse_rational(text: &str) -> Option<Rational> {
+    if text.len() > MAX_TEXT {
+        return None;
+    }
+    match text.split_once('/') {
+        Some((top, bottom)) => {
+            let bottom = parse_integer(bottom, false)?;
+            (!bottom.is_zero()).then_some(())?;
+            Some(Rational::new(parse_integer(top, true)?, bottom))
+        }
+        None => parse_decimal(text),
+    }
+}
+
+fn parse_integer(text: &str, signed: bool) -> Option<BigInt> {
+    let digits = if signed { text.strip_prefix(['-', '+']).unwrap_or(text) } else { text };
+    let all_digits = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+    let magnitude: BigInt = all_digits.then(|| digits.parse().ok())??;
+    Some(if signed && text.starts_with('-') { -magnitude } else { magnitude })
+}
+
+fn parse_decimal(text: &str) -> Option<Rational> {
+    let (mantissa, exponent) = match text.split_once(['e', 'E']) {
+        Some((m, e)) => (m, e.parse::<i32>().ok().filter(|e| e.abs() <= MAX_EXPONENT)?),
+        None => (text, 0),
+    };
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    if mantissa.contains('.') && fraction.is_empty() {
+        return None;
+    }
+    let digits = parse_integer(&format!("{whole}{fraction}"), true)?;
+    let places = exponent.checked_sub(i32::try_from(fraction.len()).ok()?)?;
+    let power = BigInt::from(10).pow(places.unsigned_abs());
+    Some(if places >= 0 { Rational::from_integer(digits * power) } else { Rational::new(digits, power) })
+}
+
+/// `x · 2^shift` for a shift of either sign, as a rational.
+pub fn scale_by_power_of_two(x: &Rational, shift: i64) -> Rational {
+    let power = BigInt::one() << shift.unsigned_abs();
+    if shift >= 0 { x * power } else { x / power }
+}
+
+/// ⌊x · 2^exp⌋.
+pub fn floor_scaled(x: &Rational, exp: i32) -> BigInt {
+    scale_by_power_of_two(x, i64::from(exp)).floor().to_integer()
+}
+
+/// A decimal rendering for people: about six digits, rounded to nearest, marked `≈` unless it is exact.
+pub fn approximate(x: &Rational) -> String {
+    if x.is_integer() {
+        return x.to_integer().to_string();
+    }
+    let mut places: u32 = 6;
+    let mut magnitude = x.abs();
+    let (tenth, ten) = (Rational::new(1.into(), 10.into()), BigInt::from(10));
+    while magnitude < tenth && places < 40 {
+        magnitude *= &ten;
+        places += 1;
+    }
+    let scaled = (x * ten.pow(places)).round().to_integer();
+    let exact = Rational::new(scaled.clone(), ten.pow(places)) == *x;
+    let digits = format!("{:0>width$}", scaled.abs().to_string(), width = places as usize + 1);
+    let (whole, fraction) = digits.split_at(digits.len() - places as usize);
+    let text = format!("{whole}.{fraction}");
+    let text = text.trim_end_matches('0').trim_end_matches('.');
+    format!("{}{}{text}", if exact { "" } else { "≈" }, if x.is_negative() { "-" } else { "" })
+}
+
+/// A growing exact sum of dyadic numbers, `mantissa / 2^exp`: the constant term `r` of a back-substitution.
+#[derive(Clone, Debug, Default)]
+pub struct DyadicSum {
+    mantissa: BigInt,
+    exp: i64,
+}
+
+impl DyadicSum {
+    /// Adds `m / 2^exp`.
+    pub fn add(&mut self, m: impl Into<BigInt>, exp: i64) {
+        let mut m: BigInt = m.into();
+        if m.is_zero() {
+            return;
+        }
+        if exp > self.exp {
+            self.mantissa <<= exp.abs_diff(self.exp);
+            self.exp = exp;
+        } else {
+            m <<= self.exp.abs_diff(exp);
+        }
+        self.mantissa += m;
+    }
+
+    pub fn to_rational(&self) -> Rational {
+        scale_by_power_of_two(&Rational::from_integer(self.mantissa.clone()), -self.exp)
+    }
+}
+
+/// Bits needed for the magnitude of `x`: the least b with |x| < 2^b.
+pub fn bit_length(x: i128) -> u32 {
+    u128::BITS - x.unsigned_abs().leading_zeros()
+}

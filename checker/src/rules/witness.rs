@@ -1,0 +1,91 @@
+//! Refutation: a point of the domain that reaches an unsafe cell, evaluated exactly.
+//!
+//! Premises: rational values of all variables. Conclusion: the claim is false, if every variable lies in its box, every
+//! group sums to exactly zero, perturbed inputs keep to the valid range, and the exact deviation of the output
+//! satisfies all rows of some cell. There is nothing to bound: the network is evaluated on the point.
+
+use crate::error::{Code, Error, Result};
+use crate::exact::Exact;
+use crate::network::affine;
+use crate::number::{Rational, parse_rational};
+use crate::problem::{Cell, Op, Problem};
+use num::Zero;
+
+/// A witness that broke the claim.
+pub struct Broken {
+    /// The cell that is reached.
+    pub cell: usize,
+    /// Exact coarse outputs at the witness.
+    pub coarse: Vec<Rational>,
+}
+
+/// Reads the values of a witness: one list for each block of variables.
+pub fn parse(text: &[Vec<String>], problem: &Problem) -> Result<Vec<Vec<Rational>>> {
+    let error = |message: String| Error::new(Code::WitnessOutside, "witness", message);
+    let sizes = || problem.domain.iter().map(|v| v.lower.len());
+    if !text.iter().map(Vec::len).eq(sizes()) {
+        return Err(error(format!("needs lists of {:?} values, one list a perturbation", sizes().collect::<Vec<_>>())));
+    }
+    let number = |t: &String| parse_rational(t).ok_or_else(|| error(format!("`{t}` is not a rational")));
+    text.iter().map(|block| block.iter().map(number).collect()).collect()
+}
+
+/// Confirms that the point is in the domain and breaks the claim.
+pub fn check(problem: &Problem, point: &[Vec<Rational>]) -> Result<Broken> {
+    let outside = |message: String| Err(Error::new(Code::WitnessOutside, "witness", message));
+    for (variables, values) in problem.domain.iter().zip(point) {
+        for (j, z) in values.iter().enumerate() {
+            if *z < variables.lower[j] || *z > variables.upper[j] {
+                let (low, high) = (&variables.lower[j], &variables.upper[j]);
+                return outside(format!("{}: variable {j} is {z}, outside [{low}, {high}]", variables.name));
+            }
+        }
+        for group in &variables.groups {
+            let sum: Rational = group.iter().map(|&j| &values[j as usize]).sum();
+            if !sum.is_zero() {
+                return outside(format!("{}: a group of variables sums to {sum}, not 0", variables.name));
+            }
+        }
+    }
+    let deviation = deviations(problem, point);
+    for (tensor, d) in problem.tensors.iter().zip(&deviation) {
+        let Some((low, high)) = &tensor.clip else {
+            continue;
+        };
+        for (i, d) in d.to_rationals().iter().enumerate() {
+            if *d < low[i] || *d > high[i] {
+                return outside(format!("element {i} of `{}` leaves the valid range", tensor.name));
+            }
+        }
+    }
+    let output = deviation[problem.output].to_rationals();
+    let moved = |row: &Vec<(usize, Rational)>| -> Rational { row.iter().map(|(i, g)| g * &output[*i]).sum() };
+    let coarse = problem.clean.iter().zip(&problem.coarse).map(|(c, row)| c + moved(row)).collect();
+    match problem.cells.iter().position(|cell| reaches(cell, &output)) {
+        Some(cell) => Ok(Broken { cell, coarse }),
+        None => Err(Error::new(Code::WitnessHarmless, "witness", "the point does not break the claim")),
+    }
+}
+
+fn reaches(cell: &Cell, output: &[Rational]) -> bool {
+    cell.rows.iter().all(|row| {
+        let sum: Rational = row.terms.iter().map(|&(i, a)| &output[i] * Rational::from_integer(a.into())).sum();
+        if row.strict { sum < row.bound } else { sum <= row.bound }
+    })
+}
+
+/// Every tensor's exact deviation at a point of the domain.
+pub fn deviations(problem: &Problem, point: &[Vec<Rational>]) -> Vec<Exact> {
+    let mut values: Vec<Exact> = Vec::with_capacity(problem.tensors.len());
+    for tensor in &problem.tensors {
+        values.push(match &tensor.op {
+            Op::Variables(block) => Exact::from_rationals(&point[*block]),
+            Op::Affine(terms) => affine(terms, None, &values, tensor.centre.len()),
+            Op::Relu(from) => {
+                let centre = &problem.tensors[*from].centre;
+                values[*from].plus(centre).relu().plus(&centre.relu().negated())
+            }
+        });
+    }
+    values
+}
