@@ -1,1 +1,9 @@
-fn main() {}
+//! `scalecert`: the command line.
+
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    scalecert::cli::run()
+}

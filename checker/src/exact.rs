@@ -1,7 +1,7 @@
 //! Exact evaluation: tensors of rationals over one denominator, as big integers.
 
 use crate::linear::Linear;
-use crate::number::Rational;
+use crate::number::{Rational, scale_by_power_of_two};
 use num::bigint::BigInt;
 use num::integer::Integer;
 use num::{One, Signed, ToPrimitive, Zero};
@@ -20,19 +20,17 @@ impl Exact {
     }
 
     pub fn from_rationals(values: &[Rational]) -> Self {
-        let split = |r: &Rational| {
-            let exp = r.denom().trailing_zeros().unwrap_or(0);
-            (r.denom() >> exp, exp)
-        };
-        let odd = values.iter().fold(BigInt::one(), |acc, r| acc.lcm(&split(r).0));
-        let exp = values.iter().map(|r| split(r).1).max().unwrap_or(0);
-        let num = values
+        let parts: Vec<(BigInt, u64)> = values
             .iter()
             .map(|r| {
-                let (r_odd, r_exp) = split(r);
-                (r.numer() * (&odd / r_odd)) << (exp - r_exp)
+                let exp = r.denom().trailing_zeros().unwrap_or(0);
+                (r.denom() >> exp, exp)
             })
             .collect();
+        let odd = parts.iter().fold(BigInt::one(), |l, (o, _)| if o.is_one() { l } else { l.lcm(o) });
+        let exp = parts.iter().map(|(_, e)| *e).max().unwrap_or(0);
+        let numerator = |(r, (o, e)): (&Rational, &(BigInt, u64))| (r.numer() * (&odd / o)) << (exp - e);
+        let num = values.iter().zip(&parts).map(numerator).collect();
         Exact { num, odd, exp }
     }
 
@@ -45,7 +43,9 @@ impl Exact {
     }
 
     pub fn get(&self, i: usize) -> Rational {
-        Rational::new(self.num[i].clone(), &self.odd << self.exp)
+        let num = self.num[i].clone();
+        let value = if self.odd.is_one() { Rational::from_integer(num) } else { Rational::new(num, self.odd.clone()) };
+        scale_by_power_of_two(&value, -(self.exp as i64))
     }
 
     pub fn to_rationals(&self) -> Vec<Rational> {

@@ -1,7 +1,8 @@
 //! Exact numbers at the edges: rationals written by people, dyadic sums in the kernel.
 
 use num::bigint::BigInt;
-use num::{BigRational, One, Signed, Zero};
+use num::integer::Integer;
+use num::{BigRational, Signed, Zero};
 
 pub type Rational = BigRational;
 
@@ -46,15 +47,23 @@ fn parse_decimal(text: &str) -> Option<Rational> {
     Some(if places >= 0 { Rational::from_integer(digits * power) } else { Rational::new(digits, power) })
 }
 
-/// `x · 2^shift` for a shift of either sign, as a rational.
+/// `x · 2^shift` for a shift of either sign. Powers of two cancel by shifting, so no gcd is needed.
 pub fn scale_by_power_of_two(x: &Rational, shift: i64) -> Rational {
-    let power = BigInt::one() << shift.unsigned_abs();
-    if shift >= 0 { x * power } else { x / power }
+    let (top, bottom) = if shift >= 0 { (x.numer(), x.denom()) } else { (x.denom(), x.numer()) };
+    let by = shift.unsigned_abs();
+    let cancelled = bottom.trailing_zeros().unwrap_or(by).min(by);
+    let (top, bottom) = (top << (by - cancelled), bottom >> cancelled);
+    match (x.is_zero(), shift >= 0) {
+        (true, _) => Rational::zero(),
+        (_, true) => Rational::new_raw(top, bottom),
+        (_, false) => Rational::new_raw(bottom, top),
+    }
 }
 
 /// ⌊x · 2^exp⌋.
 pub fn floor_scaled(x: &Rational, exp: i32) -> BigInt {
-    scale_by_power_of_two(x, i64::from(exp)).floor().to_integer()
+    let by = exp.unsigned_abs();
+    if exp >= 0 { (x.numer() << by).div_floor(x.denom()) } else { x.numer().div_floor(&(x.denom() << by)) }
 }
 
 /// A decimal rendering for people: about six digits, rounded to nearest, marked `≈` unless it is exact.
@@ -99,6 +108,11 @@ impl DyadicSum {
             m <<= self.exp.abs_diff(exp);
         }
         self.mantissa += m;
+    }
+
+    /// Adds another sum.
+    pub fn add_sum(&mut self, other: &DyadicSum) {
+        self.add(other.mantissa.clone(), other.exp);
     }
 
     pub fn to_rational(&self) -> Rational {

@@ -25,6 +25,7 @@ use crate::rules::case::Case;
 use crate::rules::relu::{Lines, Relu, SLOPE_BITS};
 use crate::rules::round::{Coefficients, Short, round};
 use num::bigint::BigInt;
+use num::{One, Zero};
 use std::sync::Arc;
 
 /// What many targets of one case share: the lines of every ReLU for one choice of slopes.
@@ -66,7 +67,7 @@ impl<'c, 'p> Relaxation<'c, 'p> {
         }
         let mut state = Elimination { pending: vec![None; target + 1], constant: DyadicSum::default() };
         state.pending[target] = Some(Coefficients { mantissas, exp: 0 });
-        let mut total = Rational::from_integer(0.into());
+        let mut total = Rational::zero();
         for t in (0..=target).rev() {
             for m in multipliers.iter().filter(|m| m.tensor == t) {
                 self.multiply(&mut state, m)?;
@@ -75,7 +76,10 @@ impl<'c, 'p> Relaxation<'c, 'p> {
                 continue;
             };
             match &self.case.problem().tensors[t].op {
-                Op::Variables(block) => total += self.case.domain(*block).support(&v),
+                Op::Variables(block) => match self.case.domain(*block).support(&v) {
+                    (sum, odd) if odd.is_one() => state.constant.add_sum(&sum),
+                    (sum, odd) => total += sum.to_rational() / odd,
+                },
                 Op::Affine(terms) => self.affine(&mut state, t, &v, terms)?,
                 Op::Relu(from) => {
                     let v = round(&v, COEFFICIENT_BITS, self.bounds(t)?, &mut state.constant);
@@ -94,7 +98,8 @@ impl<'c, 'p> Relaxation<'c, 'p> {
                 }
             }
         }
-        Ok(total + state.constant.to_rational())
+        let constant = state.constant.to_rational();
+        Ok(if total.is_zero() { constant } else { total + constant })
     }
 
     fn bounds(&self, t: usize) -> Result<&Arc<Bounds>> {

@@ -55,8 +55,9 @@ impl Domain {
         self.scaled.drop_upper(j, &(value * &self.odd));
     }
 
-    /// An upper bound of `Σ v_j z_j` over the domain; exact if `v` fits one chunk and the box is exact.
-    pub fn support(&self, v: &Coefficients) -> Rational {
+    /// An upper bound of `Σ v_j z_j` over the domain, as a dyadic sum and an odd divisor of it. Exact if `v` fits one
+    /// chunk and the box is exact.
+    pub fn support(&self, v: &Coefficients) -> (DyadicSum, &BigInt) {
         let mut total = DyadicSum::default();
         let mut rest = v.mantissas.clone();
         loop {
@@ -66,7 +67,7 @@ impl Domain {
             let exp = i64::from(v.exp) - i64::from(shift) + i64::from(self.scaled.exp());
             total.add(self.support_of_chunk(&chunk), exp);
             if shift == 0 {
-                return total.to_rational() / &self.odd;
+                return (total, &self.odd);
             }
             for (r, &c) in rest.iter_mut().zip(&chunk) {
                 *r -= i128::from(c) << shift;

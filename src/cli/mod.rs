@@ -1,0 +1,39 @@
+//! The command line: one file a subcommand.
+
+mod inspect;
+mod prove;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Exit code for input that cannot be read or understood.
+const BAD_INPUT: u8 = 2;
+
+/// Worst-case guarantees for neural networks at a scale you choose, as files that anyone can re-check.
+#[derive(Parser)]
+#[command(name = "scalecert", version, after_help = "Check what it writes with `scalecheck verify CLAIM CERTIFICATE`.")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Prove(prove::Arguments),
+    Inspect(inspect::Arguments),
+}
+
+/// Runs the program; returns its exit code.
+pub fn run() -> ExitCode {
+    let outcome = match Arguments::parse().command {
+        Command::Prove(arguments) => prove::run(&arguments),
+        Command::Inspect(arguments) => inspect::run(&arguments),
+    };
+    match outcome {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(BAD_INPUT)
+        }
+    }
+}

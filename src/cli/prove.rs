@@ -1,0 +1,210 @@
+//! `scalecert prove CLAIM`: certify or refute, and write the certificate.
+
+use crate::graph::{Maps, float};
+use crate::prove::{Choice, Config, Method, Outcome, Status, prove};
+use crate::relax::slopes;
+use crate::search::attack;
+use anyhow::{Context, Result, anyhow, bail};
+use comfy_table::Table;
+use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use indicatif::{ProgressBar, ProgressStyle};
+use rayon::prelude::*;
+use scalecheck::certificate::Certificate;
+use scalecheck::claim::Property;
+use scalecheck::number::{Rational, approximate};
+use scalecheck::verify::{Config as CheckConfig, Statement, verify};
+use serde_json::{Value, json};
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Certify or refute a claim; writes a certificate that `scalecheck` verifies.
+///
+/// Exit codes: 0 every row certified, 10 some row refuted, 20 some row unknown, 2 bad input.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// The claim, a TOML file.
+    claim: PathBuf,
+    /// Where to write the certificate; gzipped if the name ends in `.gz`. Default: next to the claim, `.cert.json`.
+    #[arg(short, long)]
+    output: Option<PathBuf>,
+    /// Use this model file instead of the one that the claim names.
+    #[arg(long)]
+    model: Option<PathBuf>,
+    /// How upper bounds are derived; `all` shows what each method reaches.
+    #[arg(long, value_enum, default_value = "auto")]
+    method: Choice,
+    /// Random starts of the attack for each output, beside the clean input.
+    #[arg(long, default_value_t = attack::Config::default().starts)]
+    starts: usize,
+    /// Seed of the attack's random starts.
+    #[arg(long, default_value_t = attack::Config::default().seed)]
+    seed: u64,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(arguments: &Arguments) -> Result<u8> {
+    let statement = Statement::load(&arguments.claim, arguments.model.as_deref())?;
+    let config = Config {
+        method: arguments.method,
+        attack: attack::Config { starts: arguments.starts, seed: arguments.seed, ..attack::Config::default() },
+        slopes: slopes::Config::default(),
+        check: CheckConfig::default(),
+    };
+    let outcomes = prove_rows(&statement, &config)?;
+    let path = arguments.output.clone().unwrap_or_else(|| arguments.claim.with_extension("cert.json"));
+    let mut certificate = statement.header(concat!("scalecert ", env!("CARGO_PKG_VERSION")));
+    certificate.answers.extend(outcomes.iter().filter_map(|o| o.answer.clone()));
+    let written = !certificate.answers.is_empty();
+    if written {
+        write(&path, &certificate, &statement)?;
+    }
+    let path = written.then_some(path.as_path());
+    if arguments.json {
+        println!("{}", as_json(&statement, &outcomes, path));
+    } else {
+        print_table(&statement, &outcomes, path, &arguments.claim);
+    }
+    let any = |status| outcomes.iter().any(|o| o.status == status);
+    Ok(match () {
+        () if any(Status::Refuted) => 10,
+        () if any(Status::Unknown) => 20,
+        () => 0,
+    })
+}
+
+/// Works on all rows of the claim, on all cores.
+fn prove_rows(statement: &Statement, config: &Config) -> Result<Vec<Outcome>> {
+    let rows = statement.claim().rows();
+    let bar = if rows.len() > 1 && std::io::stderr().is_terminal() {
+        ProgressBar::new(rows.len() as u64)
+            .with_style(ProgressStyle::with_template("{bar:40} {pos}/{len} rows, {eta} left")?)
+    } else {
+        ProgressBar::hidden()
+    };
+    bar.enable_steady_tick(Duration::from_millis(200));
+    let maps = Maps::default();
+    let one = |&row: &usize| -> Result<Outcome> {
+        let problem = statement.problems(&[row]).next().context("a row has a problem")??;
+        let outcome = prove(row, &problem, &statement.claim().property, &maps, config)
+            .with_context(|| format!("row {row}: the checker refused the prover's own proof; please report this"))?;
+        bar.inc(1);
+        Ok(outcome)
+    };
+    let outcomes = rows.par_iter().map(one).collect();
+    bar.finish_and_clear();
+    outcomes
+}
+
+/// Checks the bytes with `scalecheck`'s own code, then puts them in place in one step.
+fn write(path: &Path, certificate: &Certificate, statement: &Statement) -> Result<()> {
+    let mut bytes = serde_json::to_vec(certificate)?;
+    if path.extension().is_some_and(|e| e == "gz") {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+        encoder.write_all(&bytes)?;
+        bytes = encoder.finish()?;
+    } else {
+        bytes.push(b'\n');
+    }
+    let report = verify(statement, &bytes, &CheckConfig::default())?;
+    if let Some((row, verdict)) =
+        report.rows.iter().find(|(_, v)| matches!(v, scalecheck::verify::RowVerdict::Rejected(_)))
+    {
+        bail!("row {row}: the checker rejects what was to be written ({verdict:?}); please report this");
+    }
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let place = || format!("cannot write {}", path.display());
+    let mut file = tempfile::NamedTempFile::new_in(folder).with_context(place)?;
+    file.write_all(&bytes).with_context(place)?;
+    file.persist(path).map_err(|e| anyhow!(e.error)).with_context(place)?;
+    Ok(())
+}
+
+/// What the numbers of this claim measure.
+fn measure(property: &Property) -> &'static str {
+    match property {
+        Property::Tolerance(_) => "largest deviation of a coarse output",
+        Property::Winner => "smallest margin of the winner",
+    }
+}
+
+fn print_table(statement: &Statement, outcomes: &[Outcome], path: Option<&Path>, claim: &Path) {
+    let property = &statement.claim().property;
+    let methods: Vec<Method> = {
+        let mut all: Vec<Method> = outcomes.iter().flat_map(|o| o.proven.iter().map(|(m, _)| *m)).collect();
+        all.sort_unstable();
+        all.dedup();
+        all
+    };
+    let mut table = Table::new();
+    table.load_style(UTF8_HORIZONTAL_ONLY);
+    let header = ["row".to_owned(), "attacked".to_owned()].into_iter();
+    let header = header.chain(methods.iter().map(|m| format!("proven, {}", name(*m)))).chain(["status".to_owned()]);
+    table.set_header(header);
+    for outcome in outcomes {
+        let proven = |method: &Method| {
+            let found = outcome.proven.iter().find(|(m, _)| m == method);
+            found.map_or_else(String::new, |(_, reach)| approximate(reach))
+        };
+        let cells = [outcome.row.to_string(), outcome.attacked.as_ref().map_or_else(String::new, approximate)];
+        let cells = cells.into_iter().chain(methods.iter().map(proven));
+        table.add_row(cells.chain([format!("{:?}", outcome.status).to_lowercase()]));
+    }
+    println!("{}.\n", scalecheck::describe::describe(statement.claim()).trim_end_matches('.'));
+    println!("{table}");
+    let side = match property {
+        Property::Tolerance(_) => "attacked ≤ truth ≤ proven",
+        Property::Winner => "proven ≤ truth ≤ attacked",
+    };
+    println!("{side}: the {}; attacks are evaluated and proofs checked exactly.", measure(property));
+    let count = |status| outcomes.iter().filter(|o| o.status == status).count();
+    println!(
+        "{} certified, {} refuted, {} unknown",
+        count(Status::Certified),
+        count(Status::Refuted),
+        count(Status::Unknown)
+    );
+    match path {
+        Some(path) => {
+            println!("wrote {}", path.display());
+            println!("check it: scalecheck verify {} {}", claim.display(), path.display());
+        }
+        None => println!("no answer was found, so no certificate was written"),
+    }
+}
+
+fn name(method: Method) -> &'static str {
+    match method {
+        Method::Interval => "interval",
+        Method::Crown => "crown",
+        Method::Alpha => "alpha",
+        Method::Lp => "lp",
+    }
+}
+
+fn as_json(statement: &Statement, outcomes: &[Outcome], path: Option<&Path>) -> Value {
+    let number = |x: &Rational| json!({ "exact": x.to_string(), "approximate": float(x) });
+    let rows: Vec<Value> = outcomes
+        .iter()
+        .map(|o| {
+            let proven: serde_json::Map<String, Value> =
+                o.proven.iter().map(|(m, reach)| (name(*m).to_owned(), number(reach))).collect();
+            json!({
+                "row": o.row,
+                "status": o.status,
+                "attacked": o.attacked.as_ref().map(number),
+                "proven": proven,
+            })
+        })
+        .collect();
+    json!({
+        "claim": scalecheck::describe::describe(statement.claim()),
+        "measure": measure(&statement.claim().property),
+        "certificate": path.map(|p| p.display().to_string()),
+        "rows": rows,
+    })
+}

@@ -1,0 +1,90 @@
+//! From floating-point results to the text of a proof: rounding slopes, naming tensors, sharing slope sets.
+
+use scalecheck::certificate::{CloseText, MultiplierText, NodeText, ProofText, RefineText, SlopesText};
+use scalecheck::problem::Problem;
+use std::collections::{BTreeMap, HashMap};
+
+/// Slopes are written as integers over `2^SLOPE_BITS`.
+pub const SLOPE_BITS: u32 = 8;
+/// Multipliers are written as integers over `2^MULTIPLIER_BITS`.
+const MULTIPLIER_BITS: i32 = 24;
+
+/// Lower slopes that differ from the default: by pre-activation tensor, (element, slope).
+pub type Slopes = BTreeMap<usize, Vec<(usize, f64)>>;
+
+/// Collects the tables of one proof.
+pub struct Builder<'p> {
+    problem: &'p Problem,
+    proof: ProofText,
+    tensors: HashMap<usize, usize>,
+    sets: HashMap<Vec<(usize, Vec<i64>)>, usize>,
+}
+
+impl<'p> Builder<'p> {
+    pub fn new(problem: &'p Problem) -> Self {
+        let proof = ProofText { slope_bits: SLOPE_BITS, ..ProofText::default() };
+        Builder { problem, proof, tensors: HashMap::new(), sets: HashMap::new() }
+    }
+
+    /// Position of a tensor in the proof's list of names.
+    pub fn tensor(&mut self, t: usize) -> usize {
+        let list = &mut self.proof.tensors;
+        *self.tensors.entry(t).or_insert_with(|| {
+            list.push(self.problem.tensors[t].name.clone());
+            list.len() - 1
+        })
+    }
+
+    /// Position of a slope set; `None` if all slopes are the default.
+    pub fn slopes(&mut self, slopes: &Slopes) -> Option<usize> {
+        let mut set = Vec::new();
+        for (&t, values) in slopes.iter().filter(|(_, v)| !v.is_empty()) {
+            let mut list = vec![-1; self.problem.tensors[t].centre.len()];
+            for &(i, slope) in values {
+                list[i] = (slope.clamp(0.0, 1.0) * f64::from(1 << SLOPE_BITS)).round() as i64;
+            }
+            set.push((self.tensor(t), list));
+        }
+        if set.is_empty() {
+            return None;
+        }
+        let sets = &mut self.proof.slopes;
+        Some(*self.sets.entry(set).or_insert_with_key(|set| {
+            let text = |(tensor, lower): &(usize, Vec<i64>)| SlopesText {
+                tensor: *tensor,
+                lower: Some(lower.clone()),
+                upper: None,
+            };
+            sets.push(set.iter().map(text).collect());
+            sets.len() - 1
+        }))
+    }
+
+    /// (tensor, element, β) as the certificate writes it.
+    pub fn multipliers(&mut self, multipliers: &[(usize, usize, f64)]) -> Vec<MultiplierText> {
+        let mut texts = Vec::new();
+        for &(t, i, beta) in multipliers {
+            let mantissa = (beta * f64::from(1 << MULTIPLIER_BITS)).round() as i64;
+            if mantissa != 0 && mantissa.unsigned_abs() < 1 << 48 {
+                let zeros = mantissa.trailing_zeros().min(MULTIPLIER_BITS as u32);
+                texts.push((self.tensor(t), i, mantissa >> zeros, MULTIPLIER_BITS - zeros as i32));
+            }
+        }
+        texts
+    }
+
+    pub fn refine(&mut self, t: usize, rows: Option<Vec<usize>>) -> RefineText {
+        RefineText { tensor: self.tensor(t), rows, ..RefineText::default() }
+    }
+
+    /// The proof with these nodes.
+    pub fn finish(mut self, nodes: Vec<NodeText>) -> ProofText {
+        self.proof.nodes = nodes;
+        self.proof
+    }
+
+    /// A proof of one case.
+    pub fn single(self, refine: Vec<RefineText>, close: Vec<CloseText>) -> ProofText {
+        self.finish(vec![NodeText { refine, close: Some(close), ..NodeText::default() }])
+    }
+}

@@ -1,0 +1,11 @@
+//! `scalecert`: finds worst-case certificates and witnesses for neural networks, in floating point and untrusted.
+//! What it writes is only ever as good as what `scalecheck` confirms; it asks `scalecheck` before it writes.
+
+#![forbid(unsafe_code)]
+
+pub mod cli;
+pub mod emit;
+pub mod graph;
+pub mod prove;
+pub mod relax;
+pub mod search;

@@ -1,0 +1,277 @@
+//! Proving one claim at one clean input: attack, then methods of growing strength until the claim is decided.
+
+use crate::emit::{Builder, Slopes};
+use crate::graph::{Graph, Maps};
+use crate::relax::{State, back_substitution, lp, pre_activations, slopes};
+use crate::search::attack::{self, attack};
+use crate::search::exact_point::exact_point;
+use nalgebra::DMatrix;
+use num::{Signed, Zero};
+use scalecheck::certificate::{Answer, CloseText, Proof, ProofText, RefineText, Side, WitnessText};
+use scalecheck::claim::Property;
+use scalecheck::error::Error;
+use scalecheck::number::Rational;
+use scalecheck::problem::Problem;
+use scalecheck::rules::{tree, witness};
+use scalecheck::verify::Config as CheckConfig;
+use serde::Serialize;
+
+/// A way to derive upper bounds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Method {
+    /// Interval propagation alone.
+    Interval,
+    /// Back-substitution with default slopes (CROWN, DeepPoly).
+    Crown,
+    /// Back-substitution with optimised slopes (α-CROWN).
+    Alpha,
+    /// The LP (triangle) relaxation; its duals become slopes and multipliers.
+    Lp,
+}
+
+/// Which methods are tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Choice {
+    /// In order of cost, until one decides the claim.
+    Auto,
+    /// Every method, and the tightest answer is kept.
+    All,
+    Interval,
+    Crown,
+    Alpha,
+    Lp,
+}
+
+impl Choice {
+    fn methods(self) -> &'static [Method] {
+        match self {
+            Choice::Auto => &[Method::Crown, Method::Alpha, Method::Lp],
+            Choice::All => &[Method::Interval, Method::Crown, Method::Alpha, Method::Lp],
+            Choice::Interval => &[Method::Interval],
+            Choice::Crown => &[Method::Crown],
+            Choice::Alpha => &[Method::Alpha],
+            Choice::Lp => &[Method::Lp],
+        }
+    }
+}
+
+/// How a claim is worked on.
+#[derive(Clone, Copy, Debug)]
+pub struct Config {
+    pub method: Choice,
+    pub attack: attack::Config,
+    pub slopes: slopes::Config,
+    pub check: CheckConfig,
+}
+
+/// The three statuses of a claim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    Certified,
+    Refuted,
+    Unknown,
+}
+
+/// What was found about one row. Every number is exact: attacked ones are evaluated, proven ones are checked.
+pub struct Outcome {
+    pub row: usize,
+    pub status: Status,
+    pub answer: Option<Answer>,
+    /// The largest slack that an exactly evaluated perturbation reaches, as [`Reach`].
+    pub attacked: Option<Reach>,
+    /// What each method that was tried establishes.
+    pub proven: Vec<(Method, Reach)>,
+}
+
+/// How far a claim is from breaking, in units of the coarse output: for a tolerance claim the deviation, for a winner
+/// claim the margin that is left (negative if the winner changes).
+pub type Reach = Rational;
+
+/// One method's proof and the slack that the exact rules find for each cell.
+struct Attempt {
+    proof: ProofText,
+    slack: Vec<Option<Rational>>,
+    closed: bool,
+}
+
+/// Works on one row. An error means that the checker refuses what was written, which is a defect of the prover.
+pub fn prove(
+    row: usize,
+    problem: &Problem,
+    property: &Property,
+    maps: &Maps,
+    config: &Config,
+) -> Result<Outcome, Error> {
+    let graph = Graph::new(problem, maps);
+    let mut outcome = Outcome { row, status: Status::Unknown, answer: None, attacked: None, proven: vec![] };
+    let mut point = None;
+    for found in attack(&graph, &config.attack) {
+        let Some(exact) = exact_point(problem, &found.point) else { continue };
+        let reach = attacked_reach(problem, property, &exact);
+        if outcome.attacked.as_ref().is_none_or(|best| worse(property, &reach, best)) {
+            outcome.attacked = Some(reach);
+            point = Some(exact);
+        }
+    }
+    if let Some(point) = point
+        && witness::check(problem, &point).is_ok()
+    {
+        let text = point.iter().map(|block| block.iter().map(ToString::to_string).collect()).collect();
+        outcome.answer = Some(Answer { row, proof: None, witness: Some(WitnessText { perturbation: text }) });
+        outcome.status = Status::Refuted;
+    }
+    let refuted = outcome.status == Status::Refuted;
+    if refuted && config.method == Choice::Auto {
+        return Ok(outcome);
+    }
+    let state = back_substitution::crown(&graph);
+    let mut best: Option<Attempt> = None;
+    for &method in config.method.methods() {
+        let Some(proof) = attempt(method, problem, &graph, &state, &config.slopes) else { continue };
+        let walked = tree::walk(problem, &Proof::new(&proof, problem)?, config.check.max_work)?;
+        let attempt = Attempt { proof, slack: walked.slack, closed: walked.open.is_none() };
+        let reach = proven_reach(problem, property, &attempt.slack);
+        let better = outcome.proven.iter().all(|(_, earlier)| worse(property, earlier, &reach));
+        outcome.proven.push((method, reach));
+        let closed = attempt.closed;
+        if better || best.is_none() {
+            best = Some(attempt);
+        }
+        if closed && config.method == Choice::Auto {
+            break;
+        }
+    }
+    if let Some(best) = best.filter(|best| best.closed && !refuted) {
+        outcome.status = Status::Certified;
+        outcome.answer = Some(Answer { row, proof: Some(best.proof), witness: None });
+    }
+    Ok(outcome)
+}
+
+/// True if reach `a` is worse for the claim than `b`.
+fn worse(property: &Property, a: &Reach, b: &Reach) -> bool {
+    match property {
+        Property::Tolerance(_) => a > b,
+        Property::Winner => a < b,
+    }
+}
+
+/// What a slack means in units of the coarse output.
+fn reach(property: &Property, slack_in_units: Rational) -> Reach {
+    match property {
+        Property::Tolerance(tolerance) => tolerance + slack_in_units,
+        Property::Winner => -slack_in_units,
+    }
+}
+
+fn proven_reach(problem: &Problem, property: &Property, slack: &[Option<Rational>]) -> Reach {
+    let worst = problem.cells.iter().zip(slack).filter_map(|(cell, slack)| Some(slack.as_ref()? / &cell.unit)).max();
+    let reach = reach(property, worst.unwrap_or_else(Rational::zero));
+    if matches!(property, Property::Tolerance(_)) && reach.is_negative() { Rational::zero() } else { reach }
+}
+
+/// The reach of a point of the domain, evaluated exactly.
+fn attacked_reach(problem: &Problem, property: &Property, point: &[Vec<Rational>]) -> Reach {
+    let output = witness::deviations(problem, point).swap_remove(problem.output).to_rationals();
+    let slack = problem.cells.iter().map(|cell| {
+        let row = &cell.rows[0];
+        let moved: Rational = row.terms.iter().map(|&(i, a)| &output[i] * Rational::from_integer(a.into())).sum();
+        (&row.bound - moved) / &cell.unit
+    });
+    reach(property, slack.max().unwrap_or_else(Rational::zero))
+}
+
+/// The proof that a method finds; `None` if the method does not apply.
+fn attempt(
+    method: Method,
+    problem: &Problem,
+    graph: &Graph,
+    state: &State,
+    config: &slopes::Config,
+) -> Option<ProofText> {
+    let mut builder = Builder::new(problem);
+    if method == Method::Interval {
+        // A multiplier that cancels a coefficient at the output leaves the output's interval bound.
+        let close = graph.cells.iter().map(|cell| {
+            let cancel: Vec<_> = cell.objective.iter().map(|&(i, a)| (graph.output, i, -a)).collect();
+            CloseText { multipliers: builder.multipliers(&cancel), ..CloseText::default() }
+        });
+        let close = close.collect();
+        return Some(builder.single(vec![], close));
+    }
+    let mut refine: Vec<RefineText> = pre_activations(graph).into_iter().map(|t| builder.refine(t, None)).collect();
+    let mut close = vec![CloseText::default(); graph.cells.len()];
+    match method {
+        Method::Interval | Method::Crown => {}
+        Method::Alpha => {
+            let state = optimise_intermediate(graph, state, config, &mut builder, &mut refine);
+            let (_, alphas) = slopes::optimise(graph, &state, graph.output, &graph.objectives(), config);
+            for (k, close) in close.iter_mut().enumerate() {
+                close.slopes = builder.slopes(&column(graph, &state, &alphas, k));
+            }
+        }
+        Method::Lp => {
+            let state = optimise_intermediate(graph, state, config, &mut builder, &mut refine);
+            let relaxation = lp::Relaxation::new(graph, &state)?;
+            for (cell, close) in graph.cells.iter().zip(&mut close) {
+                let dual = relaxation.solve(&cell.objective)?;
+                close.slopes = builder.slopes(&dual.by_tensor());
+                close.multipliers = builder.multipliers(&dual.multipliers);
+            }
+        }
+    }
+    Some(builder.single(refine, close))
+}
+
+/// Improves the bounds of unstable pre-activations that lie behind unstable neurons, each with slopes of its own.
+fn optimise_intermediate(
+    graph: &Graph,
+    state: &State,
+    config: &slopes::Config,
+    builder: &mut Builder<'_>,
+    refine: &mut Vec<RefineText>,
+) -> State {
+    let mut state = state.clone();
+    let mut unstable_before = false;
+    for t in pre_activations(graph) {
+        let rows = state.unstable(graph, t);
+        if unstable_before && !rows.is_empty() {
+            let n = rows.len();
+            let mut both = DMatrix::zeros(graph.len(t), 2 * n);
+            for (k, &row) in rows.iter().enumerate() {
+                both[(row, k)] = 1.0;
+                both[(row, n + k)] = -1.0;
+            }
+            let (bound, alphas) = slopes::optimise(graph, &state, t, &both, config);
+            for (k, &row) in rows.iter().enumerate() {
+                for (side, target) in [(Side::Upper, k), (Side::Lower, n + k)] {
+                    let set = builder.slopes(&column(graph, &state, &alphas, target));
+                    if set.is_some() {
+                        let text = builder.refine(t, Some(vec![row]));
+                        refine.push(RefineText { side: Some(side), slopes: set, ..text });
+                    }
+                }
+                back_substitution::tighten(&mut state, t, row, -bound[n + k], bound[k]);
+            }
+            back_substitution::repropagate(graph, &mut state, t);
+        }
+        unstable_before |= !rows.is_empty();
+    }
+    state
+}
+
+/// One target's slopes at unstable neurons, without those that are the default.
+fn column(graph: &Graph, state: &State, alphas: &back_substitution::Alphas, k: usize) -> Slopes {
+    let mut slopes = Slopes::new();
+    for (&t, alpha) in alphas {
+        let chosen = state.unstable(graph, t).into_iter().filter_map(|i| {
+            let (low, high) = state.range(graph, t, i);
+            let default = if high > -low { 1.0 } else { 0.0 };
+            (alpha[(i, k)] != default).then_some((i, alpha[(i, k)]))
+        });
+        slopes.insert(t, chosen.collect());
+    }
+    slopes
+}

@@ -1,0 +1,182 @@
+//! Back-substitution of many targets at once (CROWN, Zhang et al. 2018; DeepPoly, Singh et al. 2019).
+//!
+//! A target is a column of coefficients over one tensor; the pass bounds all of them from above.
+
+use super::{State, interval, pre_activations};
+use crate::graph::{Graph, Op, sum};
+use nalgebra::DMatrix;
+use scalecheck::rules::relu::Phase;
+use std::collections::HashMap;
+
+/// Lower slopes of unstable neurons, for each pre-activation tensor one column a target.
+pub type Alphas = HashMap<usize, DMatrix<f64>>;
+
+/// What a pass met on its way down, for the gradient.
+pub struct Trace {
+    /// Coefficients at each ReLU tensor.
+    coefficients: HashMap<usize, DMatrix<f64>>,
+    /// Maximising variables, by block.
+    maximiser: Vec<DMatrix<f64>>,
+}
+
+/// `slope · d + offset`.
+#[derive(Clone, Copy)]
+struct Line {
+    slope: f64,
+    offset: f64,
+}
+
+/// The line above or below element `i` of the ReLU after `t`.
+fn line(graph: &Graph, state: &State, t: usize, i: usize, above: bool, alpha: Option<f64>) -> Line {
+    let c = graph.tensors[t].centre[i];
+    let (low, high) = state.range(graph, t, i);
+    let clean = c.max(0.0);
+    match state.phase(graph, t, i) {
+        Phase::Active => Line { slope: 1.0, offset: c - clean },
+        Phase::Inactive => Line { slope: 0.0, offset: -clean },
+        Phase::Unstable if above => {
+            let slope = high / (high - low);
+            Line { slope, offset: slope * (c - low) - clean }
+        }
+        Phase::Unstable => {
+            let slope = alpha.unwrap_or(if high > -low { 1.0 } else { 0.0 });
+            Line { slope, offset: slope * c - clean }
+        }
+    }
+}
+
+/// Upper bounds of the targets (columns of `coefficients`, over tensor `target`).
+pub fn upper_bounds(
+    graph: &Graph,
+    state: &State,
+    target: usize,
+    coefficients: &DMatrix<f64>,
+    alphas: Option<&Alphas>,
+) -> (Vec<f64>, Trace) {
+    let targets = coefficients.ncols();
+    let mut pending: Vec<Option<DMatrix<f64>>> = vec![None; target + 1];
+    pending[target] = Some(coefficients.clone());
+    let mut bound = vec![0.0; targets];
+    let maximiser = graph.blocks.iter().map(|b| DMatrix::zeros(b.lower.len(), targets)).collect();
+    let mut trace = Trace { coefficients: HashMap::new(), maximiser };
+    for t in (0..=target).rev() {
+        let Some(mut v) = pending[t].take() else { continue };
+        let mut pass_on = |p: usize, part: DMatrix<f64>| {
+            pending[p] = Some(match pending[p].take() {
+                Some(earlier) => earlier + part,
+                None => part,
+            });
+        };
+        match &graph.tensors[t].op {
+            Op::Variables(block) => {
+                let z = &mut trace.maximiser[*block];
+                for (k, (v, mut z)) in v.column_iter().zip(z.column_iter_mut()).enumerate() {
+                    bound[k] += graph.blocks[*block].support(v.as_slice(), z.as_mut_slice());
+                }
+            }
+            Op::Affine(terms) => terms.iter().for_each(|(p, map)| pass_on(*p, map.transposed(&v))),
+            Op::Relu(from) => {
+                trace.coefficients.insert(t, v.clone());
+                let alpha = alphas.and_then(|a| a.get(from));
+                for i in 0..v.nrows() {
+                    let above = line(graph, state, *from, i, true, None);
+                    let default = line(graph, state, *from, i, false, None);
+                    for k in 0..targets {
+                        let line = if v[(i, k)] >= 0.0 {
+                            above
+                        } else {
+                            alpha.map_or(default, |a| line(graph, state, *from, i, false, Some(a[(i, k)])))
+                        };
+                        bound[k] += v[(i, k)] * line.offset;
+                        v[(i, k)] *= line.slope;
+                    }
+                }
+                pass_on(*from, v);
+            }
+        }
+    }
+    (bound, trace)
+}
+
+/// Gradient of every target's bound in its own lower slopes.
+///
+/// The bound is the value of the relaxed network at its maximiser, so the derivative in the slope of a neuron that the
+/// pass met with coefficient v < 0 is `v · (d + c)`, d the neuron's deviation in the relaxed network.
+pub fn slope_gradient(graph: &Graph, state: &State, target: usize, alphas: &Alphas, trace: &Trace) -> Alphas {
+    let mut values: Vec<Option<DMatrix<f64>>> = Vec::with_capacity(target + 1);
+    let mut gradient = Alphas::new();
+    for t in 0..=target {
+        let value = match &graph.tensors[t].op {
+            Op::Variables(block) => Some(trace.maximiser[*block].clone()),
+            Op::Affine(terms) => {
+                let parts: Option<Vec<_>> =
+                    terms.iter().map(|(p, map)| values[*p].as_ref().map(|x| map.apply(x))).collect();
+                parts.map(|parts| sum(parts.into_iter()))
+            }
+            Op::Relu(from) => match (trace.coefficients.get(&t), &values[*from]) {
+                (Some(v), Some(d)) => {
+                    let centre = &graph.tensors[*from].centre;
+                    let alpha = alphas.get(from);
+                    let slope = gradient.entry(*from).or_insert_with(|| DMatrix::zeros(v.nrows(), v.ncols()));
+                    let mut e = DMatrix::zeros(v.nrows(), v.ncols());
+                    for i in 0..v.nrows() {
+                        let unstable = state.phase(graph, *from, i) == Phase::Unstable;
+                        for k in 0..v.ncols() {
+                            let above = v[(i, k)] >= 0.0;
+                            let line = line(graph, state, *from, i, above, alpha.map(|a| a[(i, k)]));
+                            e[(i, k)] = line.slope * d[(i, k)] + line.offset;
+                            if unstable && !above {
+                                slope[(i, k)] += v[(i, k)] * (d[(i, k)] + centre[i]);
+                            }
+                        }
+                    }
+                    Some(e)
+                }
+                _ => None,
+            },
+        };
+        values.push(value);
+    }
+    gradient
+}
+
+/// Interval bounds, improved by back-substitution with default slopes at every pre-activation, in order.
+pub fn crown(graph: &Graph) -> State {
+    let mut state = interval::propagate(graph);
+    for t in pre_activations(graph) {
+        refine(graph, &mut state, t, &(0..graph.len(t)).collect::<Vec<_>>());
+    }
+    state
+}
+
+/// Improves the bounds of chosen elements of `t`, and by intervals those of everything after it.
+pub fn refine(graph: &Graph, state: &mut State, t: usize, rows: &[usize]) {
+    let n = rows.len();
+    let mut both = DMatrix::zeros(graph.len(t), 2 * n);
+    for (k, &row) in rows.iter().enumerate() {
+        both[(row, k)] = 1.0;
+        both[(row, n + k)] = -1.0;
+    }
+    let (bound, _) = upper_bounds(graph, state, t, &both, None);
+    for (k, &row) in rows.iter().enumerate() {
+        tighten(state, t, row, -bound[n + k], bound[k]);
+    }
+    repropagate(graph, state, t);
+}
+
+/// Intersects the bounds of one element.
+pub fn tighten(state: &mut State, t: usize, row: usize, lower: f64, upper: f64) {
+    let bounds = &mut state.bounds[t];
+    bounds.lower[row] = bounds.lower[row].max(lower);
+    bounds.upper[row] = bounds.upper[row].min(upper);
+}
+
+/// Intersects the bounds of every tensor after `t` with what intervals now say.
+pub fn repropagate(graph: &Graph, state: &mut State, t: usize) {
+    for later in t + 1..graph.tensors.len() {
+        let fresh = interval::tensor(graph, later, &state.bounds);
+        for i in 0..fresh.lower.len() {
+            tighten(state, later, i, fresh.lower[i], fresh.upper[i]);
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! The search for answers: attacks from below, methods from above.
+
+pub mod attack;
+pub mod exact_point;
