@@ -73,8 +73,10 @@ impl<'p> Builder<'p> {
         texts
     }
 
-    pub fn refine(&mut self, t: usize, rows: Option<Vec<usize>>) -> RefineText {
-        RefineText { tensor: self.tensor(t), rows, ..RefineText::default() }
+    /// Re-derives bounds of chosen elements, with default slopes.
+    pub fn refine(&mut self, t: usize, rows: Vec<usize>) -> RefineText {
+        let all = rows.len() == self.problem.tensors[t].centre.len();
+        RefineText { tensor: self.tensor(t), rows: (!all).then_some(rows), ..RefineText::default() }
     }
 
     /// The proof with these nodes.

@@ -1,7 +1,7 @@
 //! Proving one claim at one clean input: attack, then methods of growing strength until the claim is decided.
 
 use crate::emit::{Builder, Slopes};
-use crate::graph::{Graph, Maps};
+use crate::graph::{Graph, Maps, float};
 use crate::relax::{State, back_substitution, lp, pre_activations, slopes};
 use crate::search::attack::{self, attack};
 use crate::search::exact_point::exact_point;
@@ -106,30 +106,19 @@ pub fn prove(
 ) -> Result<Outcome, Error> {
     let graph = Graph::new(problem, maps);
     let mut outcome = Outcome { row, status: Status::Unknown, answer: None, attacked: None, proven: vec![] };
-    let mut point = None;
-    for found in attack(&graph, &config.attack) {
-        let Some(exact) = exact_point(problem, &found.point) else { continue };
-        let reach = attacked_reach(problem, property, &exact);
-        if outcome.attacked.as_ref().is_none_or(|best| worse(property, &reach, best)) {
-            outcome.attacked = Some(reach);
-            point = Some(exact);
+    if let Some(point) = strongest(problem, &graph, &config.attack) {
+        outcome.attacked = Some(attacked_reach(problem, property, &point));
+        if witness::check(problem, &point).is_ok() {
+            let text = point.iter().map(|block| block.iter().map(ToString::to_string).collect()).collect();
+            outcome.answer = Some(Answer { row, proof: None, witness: Some(WitnessText { perturbation: text }) });
+            outcome.status = Status::Refuted;
         }
     }
-    if let Some(point) = point
-        && witness::check(problem, &point).is_ok()
-    {
-        let text = point.iter().map(|block| block.iter().map(ToString::to_string).collect()).collect();
-        outcome.answer = Some(Answer { row, proof: None, witness: Some(WitnessText { perturbation: text }) });
-        outcome.status = Status::Refuted;
-    }
     let refuted = outcome.status == Status::Refuted;
-    if refuted && config.method == Choice::Auto {
-        return Ok(outcome);
-    }
-    let state = back_substitution::crown(&graph);
+    let (state, rows) = back_substitution::crown(&graph);
     let mut best: Option<Attempt> = None;
     for &method in config.method.methods() {
-        let Some(proof) = attempt(method, problem, &graph, &state, &config.slopes) else { continue };
+        let Some(proof) = attempt(method, problem, &graph, &state, &rows, &config.slopes) else { continue };
         let walked = tree::walk(problem, &Proof::new(&proof, problem)?, config.check.max_work)?;
         let attempt = Attempt { proof, slack: walked.slack, closed: walked.open.is_none() };
         let reach = proven_reach(problem, property, &attempt.slack);
@@ -139,7 +128,7 @@ pub fn prove(
         if better || best.is_none() {
             best = Some(attempt);
         }
-        if closed && config.method == Choice::Auto {
+        if (closed || refuted) && config.method == Choice::Auto {
             break;
         }
     }
@@ -148,6 +137,13 @@ pub fn prove(
         outcome.answer = Some(Answer { row, proof: Some(best.proof), witness: None });
     }
     Ok(outcome)
+}
+
+/// The point of the domain that the attack finds most harmful, made exact.
+fn strongest(problem: &Problem, graph: &Graph, config: &attack::Config) -> Option<Vec<Vec<Rational>>> {
+    let mut found: Vec<_> = attack(graph, config).into_iter().zip(&problem.cells).collect();
+    found.sort_by(|(a, p), (b, q)| (b.slack / float(&q.unit)).total_cmp(&(a.slack / float(&p.unit))));
+    found.iter().find_map(|(found, _)| exact_point(problem, &found.point))
 }
 
 /// True if reach `a` is worse for the claim than `b`.
@@ -189,6 +185,7 @@ fn attempt(
     problem: &Problem,
     graph: &Graph,
     state: &State,
+    rows: &[(usize, Vec<usize>)],
     config: &slopes::Config,
 ) -> Option<ProofText> {
     let mut builder = Builder::new(problem);
@@ -201,7 +198,8 @@ fn attempt(
         let close = close.collect();
         return Some(builder.single(vec![], close));
     }
-    let mut refine: Vec<RefineText> = pre_activations(graph).into_iter().map(|t| builder.refine(t, None)).collect();
+    let mut refine: Vec<RefineText> =
+        rows.iter().filter(|(_, rows)| !rows.is_empty()).map(|(t, rows)| builder.refine(*t, rows.clone())).collect();
     let mut close = vec![CloseText::default(); graph.cells.len()];
     match method {
         Method::Interval | Method::Crown => {}
@@ -249,7 +247,7 @@ fn optimise_intermediate(
                 for (side, target) in [(Side::Upper, k), (Side::Lower, n + k)] {
                     let set = builder.slopes(&column(graph, &state, &alphas, target));
                     if set.is_some() {
-                        let text = builder.refine(t, Some(vec![row]));
+                        let text = builder.refine(t, vec![row]);
                         refine.push(RefineText { side: Some(side), slopes: set, ..text });
                     }
                 }

@@ -2,6 +2,7 @@
 
 use crate::linear::Linear;
 use crate::number::{Rational, scale_by_power_of_two};
+use crate::weights::{Dyadic, Values};
 use num::bigint::BigInt;
 use num::integer::Integer;
 use num::{One, Signed, ToPrimitive, Zero};
@@ -82,11 +83,15 @@ impl Exact {
     /// `W x`, exact.
     pub fn apply(&self, linear: &Linear) -> Exact {
         let weights = linear.weights();
-        if let Some(exact) = weights.exact() {
-            let factors = Exact::from_rationals(&(0..exact.len()).map(|k| exact.get(k)).collect::<Vec<_>>());
-            let mut num = vec![BigInt::zero(); linear.outputs()];
-            linear.for_each_entry(|o, i, k| num[o] += &self.num[i] * &factors.num[k]);
-            return Exact { num, odd: &self.odd * &factors.odd, exp: self.exp + factors.exp };
+        match weights.exact() {
+            Some(Values::Dyadic(exact)) => return self.apply_dyadic(linear, exact),
+            Some(Values::Rational(exact)) => {
+                let factors = Exact::from_rationals(exact);
+                let mut num = vec![BigInt::zero(); linear.outputs()];
+                linear.for_each_entry(|o, i, k| num[o] += &self.num[i] * &factors.num[k]);
+                return Exact { num, odd: &self.odd * &factors.odd, exp: self.exp + factors.exp };
+            }
+            None => {}
         }
         let w = weights.mantissas();
         let mut num = vec![BigInt::zero(); linear.outputs()];
@@ -110,6 +115,18 @@ impl Exact {
         }
         let num = num.into_iter().map(|x| x << exp.unsigned_abs()).collect();
         Exact { num, ..self.clone_scale() }
+    }
+
+    /// `W x` for weights too far apart for one 64-bit grid: each product is shifted to the finest weight's grid.
+    fn apply_dyadic(&self, linear: &Linear, exact: &[Dyadic]) -> Exact {
+        let finest = exact.iter().map(|d| d.exponent).min().unwrap_or(0).min(0);
+        let mut num = vec![BigInt::zero(); linear.outputs()];
+        linear.for_each_entry(|o, i, k| {
+            if exact[k].mantissa != 0 {
+                num[o] += (&self.num[i] * exact[k].mantissa) << exact[k].exponent.abs_diff(finest);
+            }
+        });
+        Exact { num, odd: self.odd.clone(), exp: self.exp + u64::from(finest.unsigned_abs()) }
     }
 
     /// ⌊x_i · 2^exp⌋ and ⌈x_i · 2^exp⌉, both clamped to ±`limit`.

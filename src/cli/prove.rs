@@ -118,10 +118,16 @@ fn write(path: &Path, certificate: &Certificate, statement: &Statement) -> Resul
     }
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let place = || format!("cannot write {}", path.display());
-    let mut file = tempfile::NamedTempFile::new_in(folder).with_context(place)?;
+    let mut file = tempfile::Builder::new().permissions(readable()).tempfile_in(folder).with_context(place)?;
     file.write_all(&bytes).with_context(place)?;
     file.persist(path).map_err(|e| anyhow!(e.error)).with_context(place)?;
     Ok(())
+}
+
+/// The usual permissions of a new file, before the umask.
+#[cfg(unix)]
+fn readable() -> std::fs::Permissions {
+    std::os::unix::fs::PermissionsExt::from_mode(0o666)
 }
 
 /// What the numbers of this claim measure.

@@ -140,13 +140,17 @@ pub fn slope_gradient(graph: &Graph, state: &State, target: usize, alphas: &Alph
     gradient
 }
 
-/// Interval bounds, improved by back-substitution with default slopes at every pre-activation, in order.
-pub fn crown(graph: &Graph) -> State {
+/// Interval bounds, improved by back-substitution with default slopes at every pre-activation, in order; and which
+/// elements were improved: those that intervals leave unstable, for the bounds of the others change no line.
+pub fn crown(graph: &Graph) -> (State, Vec<(usize, Vec<usize>)>) {
     let mut state = interval::propagate(graph);
+    let mut improved = Vec::new();
     for t in pre_activations(graph) {
-        refine(graph, &mut state, t, &(0..graph.len(t)).collect::<Vec<_>>());
+        let rows = state.unstable(graph, t);
+        refine(graph, &mut state, t, &rows);
+        improved.push((t, rows));
     }
-    state
+    (state, improved)
 }
 
 /// Improves the bounds of chosen elements of `t`, and by intervals those of everything after it.

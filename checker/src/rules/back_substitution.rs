@@ -23,7 +23,7 @@ use crate::problem::Op;
 use crate::rules::COEFFICIENT_BITS;
 use crate::rules::case::Case;
 use crate::rules::relu::{Lines, Relu, SLOPE_BITS};
-use crate::rules::round::{Coefficients, Short, round};
+use crate::rules::round::{Coefficients, round};
 use num::bigint::BigInt;
 use num::{One, Zero};
 use std::sync::Arc;
@@ -33,6 +33,8 @@ pub struct Relaxation<'c, 'p> {
     case: &'c Case<'p>,
     /// Above and below, for each ReLU tensor that may be met.
     lines: Vec<Option<(Lines, Lines)>>,
+    /// For each affine tensor and each of its maps whose weights have tails: `Σ_j max|d_j|` over the entries of a row.
+    reach: Vec<Vec<Option<Vec<i128>>>>,
 }
 
 /// A linear function of tensors while it is being eliminated.
@@ -56,7 +58,11 @@ impl<'c, 'p> Relaxation<'c, 'p> {
                 (relu.upper_lines(given.and_then(|g| g.upper())), relu.lower_lines(given.and_then(|g| g.lower())))
             }));
         }
-        Relaxation { case, lines }
+        let reach = case.problem().tensors[..=top].iter().map(|tensor| match &tensor.op {
+            Op::Affine(terms) => terms.iter().map(|(p, linear)| tail_reach(linear, case.bounds(*p)?)).collect(),
+            _ => vec![],
+        });
+        Relaxation { case, lines, reach: reach.collect() }
     }
 
     /// An upper bound of `Σ coefficient · d_element` over the elements of tensor `target`.
@@ -127,8 +133,12 @@ impl<'c, 'p> Relaxation<'c, 'p> {
         let room = |linear: &Linear| (126 - linear.weights().bits()).saturating_sub(log2_terms(linear));
         let width = terms.iter().map(|(_, linear)| room(linear)).fold(COEFFICIENT_BITS, u32::min);
         let v = round(v, width, self.bounds(t)?, &mut state.constant);
-        for (p, linear) in terms {
-            self.charge_tails(linear, &v, self.bounds(*p)?, &mut state.constant);
+        for ((p, linear), reach) in terms.iter().zip(&self.reach[t]) {
+            if let Some(reach) = reach {
+                let exp = i64::from(v.exp) + i64::from(linear.weights().exp()) + i64::from(self.bounds(*p)?.exp());
+                let charge = v.mantissas.iter().zip(reach).map(|(v, reach)| BigInt::from(v.unsigned_abs()) * reach);
+                state.constant.add(charge.sum::<BigInt>(), exp);
+            }
             let mut acc = vec![0_i128; linear.inputs()];
             linear.add_transposed(&v.mantissas, &mut acc);
             let exp = v.exp.checked_add(linear.weights().exp()).ok_or_else(out_of_range)?;
@@ -173,19 +183,14 @@ impl<'c, 'p> Relaxation<'c, 'p> {
         state.constant.add(cost, i64::from(m.exp) + i64::from(bounds.exp()));
         self.add(state, m.tensor, Coefficients { mantissas, exp: m.exp })
     }
+}
 
-    fn charge_tails(&self, linear: &Linear, v: &Short, bounds: &Bounds, constant: &mut DyadicSum) {
-        if linear.weights().exact().is_none() {
-            return;
-        }
-        let mut charge = BigInt::from(0);
-        let mut reach = vec![0_i128; linear.outputs()];
-        linear.for_each_entry(|o, i, _| reach[o] += i128::from(bounds.magnitude(i)));
-        for (&v, reach) in v.mantissas.iter().zip(reach) {
-            charge += BigInt::from(v.unsigned_abs()) * reach;
-        }
-        constant.add(charge, i64::from(v.exp) + i64::from(linear.weights().exp()) + i64::from(bounds.exp()));
-    }
+/// Each row's sum of `max|d_j|`, if the weights have tails.
+fn tail_reach(linear: &Linear, bounds: &Bounds) -> Option<Vec<i128>> {
+    linear.weights().exact()?;
+    let mut reach = vec![0_i128; linear.outputs()];
+    linear.for_each_entry(|o, i, _| reach[o] += i128::from(bounds.magnitude(i)));
+    Some(reach)
 }
 
 fn out_of_range() -> Error {
