@@ -62,6 +62,21 @@ impl Map {
         }
     }
 
+    /// Which inputs have an entry with a marked output.
+    fn touched(&self, marked: &[bool]) -> Vec<bool> {
+        let marks = DMatrix::from_fn(marked.len(), 1, |i, _| f64::from(u8::from(marked[i])));
+        let counts = match self {
+            Map::Gather { inputs, index, weights } => {
+                let weights = weights.iter().map(|w| w.abs()).collect();
+                Map::Gather { inputs: *inputs, index: index.clone(), weights }.transposed(&marks)
+            }
+            Map::Dense { outer, inner, w } => {
+                Map::Dense { outer: *outer, inner: *inner, w: w.abs() }.transposed(&marks)
+            }
+        };
+        counts.iter().map(|&count| count > 0.0).collect()
+    }
+
     /// Interval image of a box given by centre and radius: `(W m, |W| r)`.
     pub fn interval(&self, middle: &DMatrix<f64>, radius: &DMatrix<f64>) -> (DMatrix<f64>, DMatrix<f64>) {
         let spread = match self {
@@ -219,6 +234,60 @@ impl Graph {
             values.push(value);
         }
         values
+    }
+}
+
+impl Graph {
+    /// Tensors whose deviation has a known range that their variables' boxes do not imply.
+    pub fn clipped(&self) -> impl Iterator<Item = usize> {
+        let is_clipped = |t: &usize| self.tensors[*t].clip.is_some() && matches!(self.tensors[*t].op, Op::Affine(_));
+        (0..self.tensors.len()).filter(is_clipped)
+    }
+
+    /// The variables, by block, that move marked elements of an affine tensor; whole groups of them.
+    pub fn movers(&self, t: usize, marked: &[bool]) -> Vec<Vec<bool>> {
+        let mut movers: Vec<Vec<bool>> = self.blocks.iter().map(|b| vec![false; b.lower.len()]).collect();
+        let Op::Affine(terms) = &self.tensors[t].op else { return movers };
+        for (p, map) in terms {
+            let Op::Variables(block) = self.tensors[*p].op else { continue };
+            let touched = map.touched(marked);
+            movers[block].iter_mut().zip(touched).for_each(|(m, t)| *m |= t);
+            for group in &self.blocks[block].groups {
+                if group.iter().any(|&j| movers[block][j]) {
+                    group.iter().for_each(|&j| movers[block][j] = true);
+                }
+            }
+        }
+        movers
+    }
+
+    /// Shrinks the variables that push a tensor out of its known range, in every column, until none does.
+    pub fn keep_in_range(&self, points: &mut [DMatrix<f64>]) {
+        const ROUNDS: usize = 10;
+        if self.clipped().next().is_none() {
+            return;
+        }
+        for round in 0..4 * ROUNDS {
+            let values = self.evaluate(points);
+            let mut moved = false;
+            for t in self.clipped() {
+                let Some((low, high)) = &self.tensors[t].clip else { continue };
+                for k in 0..values[t].ncols() {
+                    let outside = |(i, d): (usize, &f64)| *d < low[i] || *d > high[i];
+                    let marked: Vec<bool> = values[t].column(k).iter().enumerate().map(outside).collect();
+                    if marked.iter().any(|&m| m) {
+                        moved = true;
+                        let factor = if round < ROUNDS { 0.75 } else { 0.0 };
+                        for (z, movers) in points.iter_mut().zip(self.movers(t, &marked)) {
+                            z.column_mut(k).iter_mut().zip(movers).filter(|(_, m)| *m).for_each(|(z, _)| *z *= factor);
+                        }
+                    }
+                }
+            }
+            if !moved {
+                return;
+            }
+        }
     }
 }
 

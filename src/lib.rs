@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod bundle;
 pub mod cli;
 pub mod emit;
 pub mod graph;

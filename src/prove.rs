@@ -31,9 +31,10 @@ pub enum Method {
 }
 
 /// Which methods are tried.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Choice {
     /// In order of cost, until one decides the claim.
+    #[default]
     Auto,
     /// Every method, and the tightest answer is kept.
     All,
@@ -57,7 +58,7 @@ impl Choice {
 }
 
 /// How a claim is worked on.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Config {
     pub method: Choice,
     pub attack: attack::Config,
@@ -143,7 +144,7 @@ pub fn prove(
 fn strongest(problem: &Problem, graph: &Graph, config: &attack::Config) -> Option<Vec<Vec<Rational>>> {
     let mut found: Vec<_> = attack(graph, config).into_iter().zip(&problem.cells).collect();
     found.sort_by(|(a, p), (b, q)| (b.slack / float(&q.unit)).total_cmp(&(a.slack / float(&p.unit))));
-    found.iter().find_map(|(found, _)| exact_point(problem, &found.point))
+    found.iter().find_map(|(found, _)| exact_point(problem, graph, &found.point))
 }
 
 /// True if reach `a` is worse for the claim than `b`.

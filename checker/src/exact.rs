@@ -1,7 +1,7 @@
 //! Exact evaluation: tensors of rationals over one denominator, as big integers.
 
 use crate::linear::Linear;
-use crate::number::{Rational, scale_by_power_of_two};
+use crate::number::{Rational, bit_length, scale_by_power_of_two};
 use crate::weights::{Dyadic, Values};
 use num::bigint::BigInt;
 use num::integer::Integer;
@@ -95,16 +95,14 @@ impl Exact {
         }
         let w = weights.mantissas();
         let mut num = vec![BigInt::zero(); linear.outputs()];
-        let small: Option<Vec<i32>> = self.num.iter().map(|x| x.to_i32()).collect();
-        match small {
-            // 32 + 58 bits and at most 2^31 terms fit i128.
+        match self.small() {
             Some(x) => {
                 let mut acc = vec![0_i128; linear.outputs()];
                 linear.for_each_entry(|o, i, k| acc[o] += i128::from(x[i]) * i128::from(w[k]));
                 num = acc.into_iter().map(BigInt::from).collect();
             }
             None => linear.for_each_entry(|o, i, k| {
-                if w[k] != 0 {
+                if w[k] != 0 && !self.num[i].is_zero() {
                     num[o] += &self.num[i] * w[k];
                 }
             }),
@@ -120,13 +118,28 @@ impl Exact {
     /// `W x` for weights too far apart for one 64-bit grid: each product is shifted to the finest weight's grid.
     fn apply_dyadic(&self, linear: &Linear, exact: &[Dyadic]) -> Exact {
         let finest = exact.iter().map(|d| d.exponent).min().unwrap_or(0).min(0);
+        let shift = |d: &Dyadic| if d.mantissa == 0 { 0 } else { d.exponent.abs_diff(finest) };
+        let width = exact.iter().map(|d| bit_length(d.mantissa.into()) + shift(d)).max().unwrap_or(0);
+        let exp = self.exp + u64::from(finest.unsigned_abs());
+        if let Some(x) = self.small().filter(|_| width <= 64) {
+            let mut acc = vec![0_i128; linear.outputs()];
+            linear.for_each_entry(|o, i, k| {
+                acc[o] += i128::from(x[i]) * (i128::from(exact[k].mantissa) << shift(&exact[k]));
+            });
+            return Exact { num: acc.into_iter().map(BigInt::from).collect(), odd: self.odd.clone(), exp };
+        }
         let mut num = vec![BigInt::zero(); linear.outputs()];
         linear.for_each_entry(|o, i, k| {
-            if exact[k].mantissa != 0 {
-                num[o] += (&self.num[i] * exact[k].mantissa) << exact[k].exponent.abs_diff(finest);
+            if exact[k].mantissa != 0 && !self.num[i].is_zero() {
+                num[o] += (&self.num[i] * exact[k].mantissa) << shift(&exact[k]);
             }
         });
-        Exact { num, odd: self.odd.clone(), exp: self.exp + u64::from(finest.unsigned_abs()) }
+        Exact { num, odd: self.odd.clone(), exp }
+    }
+
+    /// The numerators, if all fit 32 bits: then 64-bit weights and 2^31 terms fit an `i128` sum.
+    fn small(&self) -> Option<Vec<i32>> {
+        self.num.iter().map(ToPrimitive::to_i32).collect()
     }
 
     /// ⌊x_i · 2^exp⌋ and ⌈x_i · 2^exp⌉, both clamped to ±`limit`.

@@ -1,22 +1,19 @@
 //! `scalecert prove CLAIM`: certify or refute, and write the certificate.
 
-use crate::graph::{Maps, float};
-use crate::prove::{Choice, Config, Method, Outcome, Status, prove};
+use crate::bundle;
+use crate::graph::float;
+use crate::prove::{Choice, Config, Method, Outcome, Status};
 use crate::relax::slopes;
 use crate::search::attack;
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::Result;
 use comfy_table::Table;
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use indicatif::{ProgressBar, ProgressStyle};
-use rayon::prelude::*;
-use scalecheck::certificate::Certificate;
 use scalecheck::claim::Property;
 use scalecheck::number::{Rational, approximate};
-use scalecheck::verify::{Config as CheckConfig, Statement, verify};
+use scalecheck::verify::{Config as CheckConfig, Statement};
 use serde_json::{Value, json};
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -55,15 +52,17 @@ pub fn run(arguments: &Arguments) -> Result<u8> {
         slopes: slopes::Config::default(),
         check: CheckConfig::default(),
     };
-    let outcomes = prove_rows(&statement, &config)?;
+    let bar = progress(statement.claim().rows().len())?;
+    let outcomes = bundle::prove_rows(&statement, &config, || bar.inc(1))?;
+    bar.finish_and_clear();
     let path = arguments.output.clone().unwrap_or_else(|| arguments.claim.with_extension("cert.json"));
-    let mut certificate = statement.header(concat!("scalecert ", env!("CARGO_PKG_VERSION")));
-    certificate.answers.extend(outcomes.iter().filter_map(|o| o.answer.clone()));
-    let written = !certificate.answers.is_empty();
-    if written {
-        write(&path, &certificate, &statement)?;
-    }
-    let path = written.then_some(path.as_path());
+    let path = match bundle::certificate(&statement, &outcomes) {
+        Some(certificate) => {
+            bundle::write(&path, &certificate, &statement)?;
+            Some(path.as_path())
+        }
+        None => None,
+    };
     if arguments.json {
         println!("{}", as_json(&statement, &outcomes, path));
     } else {
@@ -77,57 +76,15 @@ pub fn run(arguments: &Arguments) -> Result<u8> {
     })
 }
 
-/// Works on all rows of the claim, on all cores.
-fn prove_rows(statement: &Statement, config: &Config) -> Result<Vec<Outcome>> {
-    let rows = statement.claim().rows();
-    let bar = if rows.len() > 1 && std::io::stderr().is_terminal() {
-        ProgressBar::new(rows.len() as u64)
-            .with_style(ProgressStyle::with_template("{bar:40} {pos}/{len} rows, {eta} left")?)
-    } else {
-        ProgressBar::hidden()
-    };
+/// A bar on the terminal that counts rows; hidden elsewhere, and for a single row.
+fn progress(rows: usize) -> Result<ProgressBar> {
+    if rows < 2 || !std::io::stderr().is_terminal() {
+        return Ok(ProgressBar::hidden());
+    }
+    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} rows, {eta} left")?;
+    let bar = ProgressBar::new(rows as u64).with_style(style);
     bar.enable_steady_tick(Duration::from_millis(200));
-    let maps = Maps::default();
-    let one = |&row: &usize| -> Result<Outcome> {
-        let problem = statement.problems(&[row]).next().context("a row has a problem")??;
-        let outcome = prove(row, &problem, &statement.claim().property, &maps, config)
-            .with_context(|| format!("row {row}: the checker refused the prover's own proof; please report this"))?;
-        bar.inc(1);
-        Ok(outcome)
-    };
-    let outcomes = rows.par_iter().map(one).collect();
-    bar.finish_and_clear();
-    outcomes
-}
-
-/// Checks the bytes with `scalecheck`'s own code, then puts them in place in one step.
-fn write(path: &Path, certificate: &Certificate, statement: &Statement) -> Result<()> {
-    let mut bytes = serde_json::to_vec(certificate)?;
-    if path.extension().is_some_and(|e| e == "gz") {
-        let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
-        encoder.write_all(&bytes)?;
-        bytes = encoder.finish()?;
-    } else {
-        bytes.push(b'\n');
-    }
-    let report = verify(statement, &bytes, &CheckConfig::default())?;
-    if let Some((row, verdict)) =
-        report.rows.iter().find(|(_, v)| matches!(v, scalecheck::verify::RowVerdict::Rejected(_)))
-    {
-        bail!("row {row}: the checker rejects what was to be written ({verdict:?}); please report this");
-    }
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let place = || format!("cannot write {}", path.display());
-    let mut file = tempfile::Builder::new().permissions(readable()).tempfile_in(folder).with_context(place)?;
-    file.write_all(&bytes).with_context(place)?;
-    file.persist(path).map_err(|e| anyhow!(e.error)).with_context(place)?;
-    Ok(())
-}
-
-/// The usual permissions of a new file, before the umask.
-#[cfg(unix)]
-fn readable() -> std::fs::Permissions {
-    std::os::unix::fs::PermissionsExt::from_mode(0o666)
+    Ok(bar)
 }
 
 /// What the numbers of this claim measure.

@@ -20,7 +20,7 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Config { starts: 5, steps: 12, seed: 1 }
+        Config { starts: 8, steps: 12, seed: 1 }
     }
 }
 
@@ -41,6 +41,7 @@ pub fn attack(graph: &Graph, config: &Config) -> Vec<Found> {
         DMatrix::from_fn(one.nrows(), columns, |i, k| one[(i, k % cells)])
     };
     let mut points = start(graph, columns, cells, config.seed);
+    graph.keep_in_range(&mut points);
     let mut value = slacks(&objective, &graph.evaluate(&points)[graph.output]);
     for _ in 0..config.steps {
         let gradient = gradient(graph, &points, &objective);
@@ -60,7 +61,8 @@ pub fn attack(graph: &Graph, config: &Config) -> Vec<Found> {
         let base = points.clone();
         let mut done = vec![false; columns];
         for part in [1.0, 0.5, 0.25] {
-            let trial: Vec<DMatrix<f64>> = base.iter().zip(&vertices).map(|(z, v)| z + (v - z) * part).collect();
+            let mut trial: Vec<DMatrix<f64>> = base.iter().zip(&vertices).map(|(z, v)| z + (v - z) * part).collect();
+            graph.keep_in_range(&mut trial);
             let reached = slacks(&objective, &graph.evaluate(&trial)[graph.output]);
             for k in 0..columns {
                 if !done[k] && reached[k] > value[k] + 1e-12 {

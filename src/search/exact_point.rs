@@ -1,25 +1,42 @@
 //! From a floating-point perturbation to an exact one inside the domain: the numbers of a witness.
 
-use crate::graph::float;
-use num::{Signed, Zero};
+use crate::graph::{Graph, float};
+use num::Zero;
 use scalecheck::ladder::Variables;
 use scalecheck::number::Rational;
 use scalecheck::problem::Problem;
 use scalecheck::rules::witness::deviations;
 
-/// A rational point of the domain near `point`. Ends of ranges are taken exactly, groups sum to zero exactly, and if
-/// the perturbed input would leave the valid range, the whole perturbation shrinks until it does not.
-pub fn exact_point(problem: &Problem, point: &[Vec<f64>]) -> Option<Vec<Vec<Rational>>> {
+/// A rational point of the domain near `point`. Ends of ranges are taken exactly, groups sum to zero exactly, and
+/// variables that would push the perturbed input out of the valid range are set to zero.
+pub fn exact_point(problem: &Problem, graph: &Graph, point: &[Vec<f64>]) -> Option<Vec<Vec<Rational>>> {
     let exact: Option<Vec<_>> = problem.domain.iter().zip(point).map(|(v, z)| block(v, z)).collect();
     let mut exact = exact?;
-    for _ in 0..60 {
-        if within_clip(problem, &exact) {
-            return Some(exact);
+    loop {
+        let mut outside = None;
+        if graph.clipped().next().is_some() {
+            let values = deviations(problem, &exact);
+            outside = graph.clipped().find_map(|t| Some((t, outside_range(problem, t, &values[t].to_rationals())?)));
         }
-        let shrink = Rational::new(15.into(), 16.into());
-        exact.iter_mut().flatten().for_each(|z| *z *= &shrink);
+        let Some((t, marked)) = outside else { return Some(exact) };
+        let mut shrunk = false;
+        for (z, movers) in exact.iter_mut().zip(graph.movers(t, &marked)) {
+            for z in z.iter_mut().zip(movers).filter(|(z, mover)| *mover && !z.is_zero()).map(|(z, _)| z) {
+                z.set_zero();
+                shrunk = true;
+            }
+        }
+        if !shrunk {
+            return None;
+        }
     }
-    None
+}
+
+/// Elements of tensor `t` that leave its known range; `None` if none does.
+fn outside_range(problem: &Problem, t: usize, values: &[Rational]) -> Option<Vec<bool>> {
+    let (low, high) = problem.tensors[t].clip.as_ref()?;
+    let marked: Vec<bool> = values.iter().zip(low.iter().zip(high)).map(|(d, (l, h))| d < l || d > h).collect();
+    marked.contains(&true).then_some(marked)
 }
 
 fn block(variables: &Variables, point: &[f64]) -> Option<Vec<Rational>> {
@@ -49,18 +66,4 @@ fn block(variables: &Variables, point: &[f64]) -> Option<Vec<Rational>> {
         }
     }
     Some(z)
-}
-
-fn within_clip(problem: &Problem, point: &[Vec<Rational>]) -> bool {
-    if problem.tensors.iter().all(|t| t.clip.is_none()) {
-        return true;
-    }
-    problem.tensors.iter().zip(deviations(problem, point)).all(|(tensor, d)| match &tensor.clip {
-        None => true,
-        Some((low, high)) => d
-            .to_rationals()
-            .iter()
-            .zip(low.iter().zip(high))
-            .all(|(d, (low, high))| !(d - low).is_negative() && !(high - d).is_negative()),
-    })
 }
