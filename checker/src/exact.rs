@@ -1,8 +1,8 @@
 //! Exact evaluation: tensors of rationals over one denominator, as big integers.
 
 use crate::linear::Linear;
-use crate::number::{Rational, bit_length, scale_by_power_of_two};
-use crate::weights::{Dyadic, Values};
+use crate::number::{Rational, scale_by_power_of_two};
+use crate::weights::Values;
 use num::bigint::BigInt;
 use num::integer::Integer;
 use num::{One, Signed, ToPrimitive, Zero};
@@ -44,8 +44,13 @@ impl Exact {
     }
 
     pub fn get(&self, i: usize) -> Rational {
-        let num = self.num[i].clone();
-        let value = if self.odd.is_one() { Rational::from_integer(num) } else { Rational::new(num, self.odd.clone()) };
+        self.value(self.num[i].clone(), &BigInt::one())
+    }
+
+    /// `num / (divisor · odd · 2^exp)`; a gcd is taken only if something other than a power of two can cancel.
+    fn value(&self, num: BigInt, divisor: &BigInt) -> Rational {
+        let odd = &self.odd * divisor;
+        let value = if odd.is_one() { Rational::from_integer(num) } else { Rational::new(num, odd) };
         scale_by_power_of_two(&value, -(self.exp as i64))
     }
 
@@ -83,63 +88,54 @@ impl Exact {
     /// `W x`, exact.
     pub fn apply(&self, linear: &Linear) -> Exact {
         let weights = linear.weights();
-        match weights.exact() {
-            Some(Values::Dyadic(exact)) => return self.apply_dyadic(linear, exact),
+        let (grid, w) = (i64::from(weights.exp()), weights.mantissas());
+        let tails = match weights.exact() {
             Some(Values::Rational(exact)) => {
                 let factors = Exact::from_rationals(exact);
                 let mut num = vec![BigInt::zero(); linear.outputs()];
                 linear.for_each_entry(|o, i, k| num[o] += &self.num[i] * &factors.num[k]);
                 return Exact { num, odd: &self.odd * &factors.odd, exp: self.exp + factors.exp };
             }
-            None => {}
-        }
-        let w = weights.mantissas();
+            Some(Values::Dyadic(exact)) => exact.as_slice(),
+            None => &[],
+        };
+        // Weights on the grid of 2^-exp first; then, on a finer grid, the few that are not.
+        let on_grid = |k: usize| tails.get(k).is_none_or(|d| i64::from(d.exponent) + grid >= 0);
+        let small: Option<Vec<i32>> = self.num.iter().map(ToPrimitive::to_i32).collect();
         let mut num = vec![BigInt::zero(); linear.outputs()];
-        match self.small() {
-            Some(x) => {
-                let mut acc = vec![0_i128; linear.outputs()];
-                linear.for_each_entry(|o, i, k| acc[o] += i128::from(x[i]) * i128::from(w[k]));
-                num = acc.into_iter().map(BigInt::from).collect();
-            }
-            None => linear.for_each_entry(|o, i, k| {
-                if w[k] != 0 && !self.num[i].is_zero() {
-                    num[o] += &self.num[i] * w[k];
-                }
-            }),
-        }
-        let exp = i64::from(weights.exp());
-        if exp >= 0 {
-            return Exact { num, odd: self.odd.clone(), exp: self.exp + exp.unsigned_abs() };
-        }
-        let num = num.into_iter().map(|x| x << exp.unsigned_abs()).collect();
-        Exact { num, ..self.clone_scale() }
-    }
-
-    /// `W x` for weights too far apart for one 64-bit grid: each product is shifted to the finest weight's grid.
-    fn apply_dyadic(&self, linear: &Linear, exact: &[Dyadic]) -> Exact {
-        let finest = exact.iter().map(|d| d.exponent).min().unwrap_or(0).min(0);
-        let shift = |d: &Dyadic| if d.mantissa == 0 { 0 } else { d.exponent.abs_diff(finest) };
-        let width = exact.iter().map(|d| bit_length(d.mantissa.into()) + shift(d)).max().unwrap_or(0);
-        let exp = self.exp + u64::from(finest.unsigned_abs());
-        if let Some(x) = self.small().filter(|_| width <= 64) {
+        if let Some(x) = small {
+            // 32 + 58 bits and at most 2^31 terms fit the sum.
             let mut acc = vec![0_i128; linear.outputs()];
             linear.for_each_entry(|o, i, k| {
-                acc[o] += i128::from(x[i]) * (i128::from(exact[k].mantissa) << shift(&exact[k]));
+                if on_grid(k) {
+                    acc[o] += i128::from(x[i]) * i128::from(w[k]);
+                }
             });
-            return Exact { num: acc.into_iter().map(BigInt::from).collect(), odd: self.odd.clone(), exp };
+            num = acc.into_iter().map(BigInt::from).collect();
+        } else {
+            linear.for_each_entry(|o, i, k| {
+                if w[k] != 0 && on_grid(k) && !self.num[i].is_zero() {
+                    num[o] += &self.num[i] * w[k];
+                }
+            });
         }
-        let mut num = vec![BigInt::zero(); linear.outputs()];
-        linear.for_each_entry(|o, i, k| {
-            if exact[k].mantissa != 0 && !self.num[i].is_zero() {
-                num[o] += (&self.num[i] * exact[k].mantissa) << shift(&exact[k]);
-            }
-        });
-        Exact { num, odd: self.odd.clone(), exp }
+        let finest = tails.iter().map(|d| -i64::from(d.exponent)).fold(grid, i64::max).max(0);
+        num.iter_mut().for_each(|n| *n <<= finest.abs_diff(grid));
+        if !tails.is_empty() {
+            linear.for_each_entry(|o, i, k| {
+                if !on_grid(k) && !self.num[i].is_zero() {
+                    num[o] += (&self.num[i] * tails[k].mantissa) << finest.abs_diff(-i64::from(tails[k].exponent));
+                }
+            });
+        }
+        Exact { num, odd: self.odd.clone(), exp: self.exp + finest.unsigned_abs() }
     }
 
-    /// The numerators, if all fit 32 bits: then 64-bit weights and 2^31 terms fit an `i128` sum.
-    fn small(&self) -> Option<Vec<i32>> {
-        self.num.iter().map(ToPrimitive::to_i32).collect()
+    /// `Σ factor · x_i`, exact.
+    pub fn combine(&self, terms: &[(usize, Rational)]) -> Rational {
+        let scale = terms.iter().fold(BigInt::one(), |l, (_, g)| l.lcm(g.denom()));
+        let sum: BigInt = terms.iter().map(|(i, g)| &self.num[*i] * g.numer() * (&scale / g.denom())).sum();
+        self.value(sum, &scale)
     }
 
     /// ⌊x_i · 2^exp⌋ and ⌈x_i · 2^exp⌉, both clamped to ±`limit`.

@@ -89,11 +89,8 @@ impl Problem {
         builder.check_clean_input(x)?;
         let mut problem = builder.graph(output)?;
         problem.coarse = coarse_rows(&claim.coarse, network.nodes()[output].elements())?;
-        let value = |row: &Vec<(usize, Rational)>| -> Rational {
-            let centre = &problem.tensors[problem.output].centre;
-            row.iter().map(|(i, g)| g * centre.get(*i)).sum()
-        };
-        problem.clean = problem.coarse.iter().map(value).collect();
+        let centre = &problem.tensors[problem.output].centre;
+        problem.clean = problem.coarse.iter().map(|row| centre.combine(row)).collect();
         problem.cells = cells(&claim.property, &problem.coarse, &problem.clean)?;
         Ok(problem)
     }

@@ -20,7 +20,7 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Config { starts: 8, steps: 12, seed: 1 }
+        Config { starts: 12, steps: 12, seed: 1 }
     }
 }
 

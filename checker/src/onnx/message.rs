@@ -261,7 +261,10 @@ fn floats_from(bytes: &[u8], width: usize, exponent_bits: u32, fraction_bits: u3
 
 fn ints_from(bytes: &[u8], width: usize) -> Option<Vec<Dyadic>> {
     let sign_extend = |b: &[u8]| (little_endian(b) << (64 - 8 * width)).cast_signed() >> (64 - 8 * width);
-    bytes.len().is_multiple_of(width).then(|| bytes.chunks_exact(width).map(|b| Dyadic::new(sign_extend(b), 0)).collect())
+    bytes
+        .len()
+        .is_multiple_of(width)
+        .then(|| bytes.chunks_exact(width).map(|b| Dyadic::new(sign_extend(b), 0)).collect())
 }
 
 fn little_endian(bytes: &[u8]) -> u64 {

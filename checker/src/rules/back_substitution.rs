@@ -2,7 +2,7 @@
 //!
 //! To bound `Σ v·d + r` from above, tensors are eliminated in reverse topological order:
 //! - affine `d = Σ_p W_p d_p`: `v_p += W_pᵀ v`, v rounded once for all p. Equality, so nothing is lost. A weight with a tail τ ∈ [0, 2^-e) adds
-//!   `|v_i| · 2^-e · max|d_j|` for each such entry;
+//!   `|v_i| · 2^-e · max|d_j|`, charged for every j whether or not its entry has one;
 //! - ReLU: an element with `v_i ≥ 0` is replaced by its upper line, one with `v_i < 0` by its lower line (`relu.rs`);
 //! - a multiplier β at element i: `v_i d_i = (v_i + β) d_i − β d_i`, and `−β d_i ≤ −β l_i` for β ≥ 0, `≤ −β u_i`
 //!   for β < 0. This is how a case's assumption, or any known bound, enters (β ≥ 0 is the dual of `d_i ≥ l_i`);
@@ -33,8 +33,8 @@ pub struct Relaxation<'c, 'p> {
     case: &'c Case<'p>,
     /// Above and below, for each ReLU tensor that may be met.
     lines: Vec<Option<(Lines, Lines)>>,
-    /// For each affine tensor and each of its maps whose weights have tails: `Σ_j max|d_j|` over the entries of a row.
-    reach: Vec<Vec<Option<Vec<i128>>>>,
+    /// For each affine tensor and each of its maps whose weights have tails: `Σ_j max|d_j|` over the map's input.
+    reach: Vec<Vec<Option<i128>>>,
 }
 
 /// A linear function of tensors while it is being eliminated.
@@ -136,8 +136,8 @@ impl<'c, 'p> Relaxation<'c, 'p> {
         for ((p, linear), reach) in terms.iter().zip(&self.reach[t]) {
             if let Some(reach) = reach {
                 let exp = i64::from(v.exp) + i64::from(linear.weights().exp()) + i64::from(self.bounds(*p)?.exp());
-                let charge = v.mantissas.iter().zip(reach).map(|(v, reach)| BigInt::from(v.unsigned_abs()) * reach);
-                state.constant.add(charge.sum::<BigInt>(), exp);
+                let sum: i128 = v.mantissas.iter().map(|&v| i128::from(v.unsigned_abs())).sum();
+                state.constant.add(BigInt::from(sum) * reach, exp);
             }
             let mut acc = vec![0_i128; linear.inputs()];
             linear.add_transposed(&v.mantissas, &mut acc);
@@ -185,12 +185,11 @@ impl<'c, 'p> Relaxation<'c, 'p> {
     }
 }
 
-/// Each row's sum of `max|d_j|`, if the weights have tails.
-fn tail_reach(linear: &Linear, bounds: &Bounds) -> Option<Vec<i128>> {
+/// `Σ_j max|d_j|`, if the weights have tails: no row meets an input twice, so a row's tails add at most this many
+/// `2^-exp` to it.
+fn tail_reach(linear: &Linear, bounds: &Bounds) -> Option<i128> {
     linear.weights().exact()?;
-    let mut reach = vec![0_i128; linear.outputs()];
-    linear.for_each_entry(|o, i, _| reach[o] += i128::from(bounds.magnitude(i)));
-    Some(reach)
+    Some((0..bounds.len()).map(|i| i128::from(bounds.magnitude(i))).sum())
 }
 
 fn out_of_range() -> Error {

@@ -11,13 +11,14 @@ use crate::error::{Code, Error, Result};
 use crate::number::Rational;
 use crate::problem::{Cell, Problem};
 use crate::rules::back_substitution::Relaxation;
+use num::bigint::BigInt;
 use num::{Signed, ToPrimitive, Zero};
 
 /// An upper bound of `w·(b − A d)`, divided by w if the cell has one row: the slack that must be negative.
 pub fn slack(problem: &Problem, cell: &Cell, close: &Close, relaxation: &Relaxation<'_, '_>) -> Result<Rational> {
     let (mut terms, mut bound) = (Vec::new(), Rational::zero());
     for (row, &w) in cell.rows.iter().zip(&close.weights) {
-        bound += &row.bound * Rational::from_integer(w.into());
+        bound += &row.bound * BigInt::from(w);
         for &(element, coefficient) in &row.terms {
             let scaled = (i128::from(coefficient) * -i128::from(w)).to_i64();
             terms.push((element, scaled.ok_or_else(|| Error::new(Code::CellWeights, "close", "weights too large"))?));

@@ -35,7 +35,8 @@ impl Domain {
         let odd_part = |r: &Rational| r.denom() >> r.denom().trailing_zeros().unwrap_or(0);
         let common = all().fold(BigInt::one(), |l, r| l.lcm(&odd_part(r)));
         let odd = if common.bits() < u64::from(BOUND_BITS) { common } else { BigInt::one() };
-        let scale = |v: &[Rational]| v.iter().map(|r| r * &odd).collect::<Vec<_>>();
+        let scale =
+            |v: &[Rational]| v.iter().map(|r| if odd.is_one() { r.clone() } else { r * &odd }).collect::<Vec<_>>();
         let scaled = Bounds::from_rationals(&scale(&variables.lower), &scale(&variables.upper))?;
         let mut grouped = vec![false; variables.lower.len()];
         for &j in variables.groups.iter().flatten() {
