@@ -22,6 +22,23 @@ pub struct Variables {
     pub groups: Vec<Vec<u32>>,
 }
 
+impl Variables {
+    /// Cuts every box to what its group allows: `Σ z = 0` with the others at their ends bounds each one. The set of
+    /// points stays the same; a block of which nothing can move is then known to be zero.
+    pub fn tighten(&mut self) {
+        for group in &self.groups {
+            let sum = |side: &[Rational]| group.iter().map(|&j| &side[j as usize]).sum::<Rational>();
+            let (lowest, highest) = (sum(&self.lower), sum(&self.upper));
+            for &j in group {
+                let j = j as usize;
+                let (least, most) = (&self.upper[j] - &highest, &self.lower[j] - &lowest);
+                self.lower[j] = least.max(self.lower[j].clone());
+                self.upper[j] = most.min(self.upper[j].clone());
+            }
+        }
+    }
+}
+
 /// Variables, and the maps whose sum is δ = U z; no maps if δ = z.
 pub struct Generator {
     pub variables: Variables,

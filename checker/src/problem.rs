@@ -290,6 +290,7 @@ impl<'a> Builder<'a> {
             }
             self.push(problem, node, name, Op::Affine(terms))
         };
+        variables.tighten();
         problem.domain.push(variables);
         Ok(site)
     }
