@@ -13,13 +13,13 @@ pub struct Table<'a> {
 }
 
 impl<'a> Table<'a> {
-    /// Reads the lines. A first line whose first cell is not a number is a header; a column that it names `label` is left out.
+    /// Reads the lines. A first line without any number is a header; a column that it names `label` is left out.
     pub fn new(name: &'a str, text: &'a str) -> Self {
         let mut rows: Vec<(usize, &str)> =
             (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty()).collect();
         let cells = |line: &str| line.split(',').map(|c| c.trim().to_owned()).collect::<Vec<_>>();
         let first = rows.first().map(|(_, line)| cells(line)).unwrap_or_default();
-        let has_header = first.first().is_some_and(|cell| parse_rational(cell).is_none());
+        let has_header = first.iter().all(|cell| parse_rational(cell).is_none());
         if has_header {
             rows.remove(0);
         }

@@ -125,3 +125,8 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {}
 
 pub type Result<T> = std::result::Result<T, Error>;
+
+/// The result of checked arithmetic on binary exponents.
+pub fn exponent(sum: Option<i32>) -> Result<i32> {
+    sum.ok_or_else(|| Error::new(Code::LimitSize, "", "a binary exponent is out of range"))
+}

@@ -8,7 +8,7 @@ pub type Rational = BigRational;
 
 /// Longest text and largest decimal exponent of a number in a claim or certificate.
 const MAX_TEXT: usize = 4096;
-const MAX_EXPONENT: i32 = 4096;
+const MAX_EXPONENT: u32 = 4096;
 
 /// Reads `3`, `-1/32`, `0.125` or `1e-3` exactly; `None` for anything else.
 pub fn parse_rational(text: &str) -> Option<Rational> {
@@ -34,11 +34,12 @@ fn parse_integer(text: &str, signed: bool) -> Option<BigInt> {
 
 fn parse_decimal(text: &str) -> Option<Rational> {
     let (mantissa, exponent) = match text.split_once(['e', 'E']) {
-        Some((m, e)) => (m, e.parse::<i32>().ok().filter(|e| e.abs() <= MAX_EXPONENT)?),
+        Some((m, e)) => (m, e.parse::<i32>().ok().filter(|e| e.unsigned_abs() <= MAX_EXPONENT)?),
         None => (text, 0),
     };
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    if mantissa.contains('.') && fraction.is_empty() {
+    let fraction_is_digits = fraction.bytes().all(|b| b.is_ascii_digit());
+    if mantissa.contains('.') && (fraction.is_empty() || !fraction_is_digits) {
         return None;
     }
     let digits = parse_integer(&format!("{whole}{fraction}"), true)?;

@@ -90,7 +90,7 @@ impl Values {
     }
 }
 
-/// Width of a weight mantissa in the kernel, in bits.
+/// Width of a weight mantissa in the kernel: its magnitude is at most 2^58, the end itself only for a rounded one.
 pub const WEIGHT_BITS: u32 = 58;
 
 /// Weights as integers over one power of two: weight `k` is `mantissas[k] / 2^exp` plus a tail in [0, 2^-exp).
@@ -158,7 +158,7 @@ impl Weights {
         &self.mantissas
     }
 
-    /// The least b with every |mantissa| < 2^b; at most [`WEIGHT_BITS`].
+    /// The least b with every |mantissa| < 2^b; at most [`WEIGHT_BITS`] + 1.
     pub fn bits(&self) -> u32 {
         self.bits
     }

@@ -16,7 +16,7 @@
 
 use crate::bounds::Bounds;
 use crate::certificate::{Multiplier, SlopeSet};
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Error, Result, exponent};
 use crate::linear::Linear;
 use crate::number::{DyadicSum, Rational, bit_length};
 use crate::problem::Op;
@@ -28,13 +28,21 @@ use num::bigint::BigInt;
 use num::{One, Zero};
 use std::sync::Arc;
 
-/// What many targets of one case share: the lines of every ReLU for one choice of slopes.
+/// What many targets of one case share, for one choice of slopes.
 pub struct Relaxation<'c, 'p> {
     case: &'c Case<'p>,
-    /// Above and below, for each ReLU tensor that may be met.
-    lines: Vec<Option<(Lines, Lines)>>,
-    /// For each affine tensor and each of its maps whose weights have tails: `Σ_j max|d_j|` over the map's input.
-    reach: Vec<Vec<Option<i128>>>,
+    /// By tensor; `None` for a tensor that the case has no bounds of, which a target never meets.
+    steps: Vec<Option<Step>>,
+}
+
+/// How a tensor is eliminated.
+enum Step {
+    /// By the support function of the domain.
+    Variables,
+    /// For each predecessor whose weights have tails, `Σ_j max|d_j|` over it.
+    Affine(Vec<Option<i128>>),
+    /// By the lines above and below every element.
+    Relu { above: Lines, below: Lines },
 }
 
 /// A linear function of tensors while it is being eliminated.
@@ -45,29 +53,32 @@ struct Elimination {
 
 impl<'c, 'p> Relaxation<'c, 'p> {
     /// Prepares the elimination of tensors up to and including `top`. The case knows bounds of `top`.
-    pub fn new(case: &'c Case<'p>, top: usize, slopes: Option<&SlopeSet>) -> Self {
-        let mut lines = Vec::with_capacity(top + 1);
-        for t in 0..=top {
-            let tensor = &case.problem().tensors[t];
-            let relu = match tensor.op {
-                Op::Relu(from) => case.bounds(from).map(|b| (from, Relu::new(b, &case.problem().tensors[from].centre))),
-                _ => None,
-            };
-            lines.push(relu.map(|(from, relu)| {
-                let given = slopes.and_then(|s| s.of(from));
-                (relu.upper_lines(given.and_then(|g| g.upper())), relu.lower_lines(given.and_then(|g| g.lower())))
-            }));
-        }
-        let reach = case.problem().tensors[..=top].iter().map(|tensor| match &tensor.op {
-            Op::Affine(terms) => terms.iter().map(|(p, linear)| tail_reach(linear, case.bounds(*p)?)).collect(),
-            _ => vec![],
-        });
-        Relaxation { case, lines, reach: reach.collect() }
+    pub fn new(case: &'c Case<'p>, top: usize, slopes: Option<&SlopeSet>) -> Result<Self> {
+        let step = |t: usize| -> Result<Step> {
+            let tensors = &case.problem().tensors;
+            Ok(match &tensors[t].op {
+                Op::Variables(_) => Step::Variables,
+                Op::Affine(terms) => {
+                    let reach = |(p, linear): &(usize, Arc<Linear>)| Ok(tail_reach(linear, case.bounds(*p)?));
+                    Step::Affine(terms.iter().map(reach).collect::<Result<_>>()?)
+                }
+                Op::Relu(from) => {
+                    let relu = Relu::new(case.bounds(*from)?, &tensors[*from].centre);
+                    let given = slopes.and_then(|s| s.of(*from));
+                    Step::Relu {
+                        above: relu.upper_lines(given.and_then(|g| g.upper())),
+                        below: relu.lower_lines(given.and_then(|g| g.lower())),
+                    }
+                }
+            })
+        };
+        let steps = (0..=top).map(|t| if case.bounds(t).is_ok() { step(t).map(Some) } else { Ok(None) });
+        Ok(Relaxation { case, steps: steps.collect::<Result<_>>()? })
     }
 
     /// An upper bound of `Σ coefficient · d_element` over the elements of tensor `target`.
     pub fn upper_bound(&self, target: usize, terms: &[(usize, i64)], multipliers: &[Multiplier]) -> Result<Rational> {
-        let mut mantissas = vec![0_i128; self.bounds(target)?.len()];
+        let mut mantissas = vec![0_i128; self.case.bounds(target)?.len()];
         for &(i, coefficient) in terms {
             mantissas[i] += i128::from(coefficient);
         }
@@ -78,38 +89,33 @@ impl<'c, 'p> Relaxation<'c, 'p> {
             for m in multipliers.iter().filter(|m| m.tensor == t) {
                 self.multiply(&mut state, m)?;
             }
-            let Some(v) = state.pending[t].take() else {
-                continue;
-            };
-            match &self.case.problem().tensors[t].op {
-                Op::Variables(block) => match self.case.domain(*block).support(&v) {
+            let Some(v) = state.pending[t].take() else { continue };
+            match (&self.case.problem().tensors[t].op, &self.steps[t]) {
+                (Op::Variables(block), Some(Step::Variables)) => match self.case.domain(*block).support(&v) {
                     (sum, odd) if odd.is_one() => state.constant.add_sum(&sum),
                     (sum, odd) => total += sum.to_rational() / odd,
                 },
-                Op::Affine(terms) => self.affine(&mut state, t, &v, terms)?,
-                Op::Relu(from) => {
-                    let v = round(&v, COEFFICIENT_BITS, self.bounds(t)?, &mut state.constant);
-                    let Some((above, below)) = &self.lines[t] else {
-                        return Err(out_of_range());
-                    };
+                (Op::Affine(terms), Some(Step::Affine(reach))) => self.affine(&mut state, t, &v, terms, reach)?,
+                (Op::Relu(from), Some(Step::Relu { above, below })) => {
+                    let v = round(&v, COEFFICIENT_BITS, self.case.bounds(t)?, &mut state.constant)?;
                     let (mut offset, mut mantissas) = (0_i128, Vec::with_capacity(v.mantissas.len()));
                     for (i, &vi) in v.mantissas.iter().enumerate() {
                         let line = if vi >= 0 { above } else { below };
                         mantissas.push(i128::from(vi) * i128::from(line.slope[i]));
                         offset += i128::from(vi) * i128::from(line.offset[i]);
                     }
-                    let exp = v.exp.checked_add(SLOPE_BITS as i32).ok_or_else(out_of_range)?;
-                    state.constant.add(offset, i64::from(v.exp) + i64::from(self.bounds(*from)?.exp()));
+                    state.constant.add(offset, i64::from(v.exp) + i64::from(self.case.bounds(*from)?.exp()));
+                    let exp = exponent(v.exp.checked_add(SLOPE_BITS as i32))?;
                     self.add(&mut state, *from, Coefficients { mantissas, exp })?;
+                }
+                _ => {
+                    let message = "a tensor that the target does not depend on is met";
+                    return Err(Error::new(Code::ProofReference, self.case.problem().tensors[t].name.clone(), message));
                 }
             }
         }
         let constant = state.constant.to_rational();
         Ok(if total.is_zero() { constant } else { total + constant })
-    }
-
-    fn bounds(&self, t: usize) -> Result<&Arc<Bounds>> {
-        self.case.bounds(t).ok_or_else(out_of_range)
     }
 
     fn affine(
@@ -118,6 +124,7 @@ impl<'c, 'p> Relaxation<'c, 'p> {
         t: usize,
         v: &Coefficients,
         terms: &[(usize, Arc<Linear>)],
+        reach: &[Option<i128>],
     ) -> Result<()> {
         let widest = v.mantissas.iter().map(|&m| bit_length(m)).max().unwrap_or(0);
         let log2_terms = |linear: &Linear| usize::BITS - linear.column_terms().leading_zeros();
@@ -132,16 +139,16 @@ impl<'c, 'p> Relaxation<'c, 'p> {
         }
         let room = |linear: &Linear| (126 - linear.weights().bits()).saturating_sub(log2_terms(linear));
         let width = terms.iter().map(|(_, linear)| room(linear)).fold(COEFFICIENT_BITS, u32::min);
-        let v = round(v, width, self.bounds(t)?, &mut state.constant);
-        for ((p, linear), reach) in terms.iter().zip(&self.reach[t]) {
+        let v = round(v, width, self.case.bounds(t)?, &mut state.constant)?;
+        for ((p, linear), reach) in terms.iter().zip(reach) {
             if let Some(reach) = reach {
-                let exp = i64::from(v.exp) + i64::from(linear.weights().exp()) + i64::from(self.bounds(*p)?.exp());
+                let exp = i64::from(v.exp) + i64::from(linear.weights().exp()) + i64::from(self.case.bounds(*p)?.exp());
                 let sum: i128 = v.mantissas.iter().map(|&v| i128::from(v.unsigned_abs())).sum();
                 state.constant.add(BigInt::from(sum) * reach, exp);
             }
             let mut acc = vec![0_i128; linear.inputs()];
             linear.add_transposed(&v.mantissas, &mut acc);
-            let exp = v.exp.checked_add(linear.weights().exp()).ok_or_else(out_of_range)?;
+            let exp = exponent(v.exp.checked_add(linear.weights().exp()))?;
             self.add(state, *p, Coefficients { mantissas: acc, exp })?;
         }
         Ok(())
@@ -153,9 +160,9 @@ impl<'c, 'p> Relaxation<'c, 'p> {
             state.pending[t] = Some(v);
             return Ok(());
         };
-        let bounds = self.bounds(t)?;
-        let a = round(&v, COEFFICIENT_BITS, bounds, &mut state.constant);
-        let b = round(&earlier, COEFFICIENT_BITS, bounds, &mut state.constant);
+        let bounds = self.case.bounds(t)?;
+        let a = round(&v, COEFFICIENT_BITS, bounds, &mut state.constant)?;
+        let b = round(&earlier, COEFFICIENT_BITS, bounds, &mut state.constant)?;
         let (fine, coarse) = if a.exp >= b.exp { (a, b) } else { (b, a) };
         let gap = fine.exp.abs_diff(coarse.exp);
         if gap > 64 {
@@ -175,7 +182,7 @@ impl<'c, 'p> Relaxation<'c, 'p> {
     }
 
     fn multiply(&self, state: &mut Elimination, m: &Multiplier) -> Result<()> {
-        let bounds = self.bounds(m.tensor)?;
+        let bounds = self.case.bounds(m.tensor)?;
         let mut mantissas = vec![0_i128; bounds.len()];
         mantissas[m.element] = i128::from(m.mantissa);
         let end = if m.mantissa >= 0 { bounds.lower()[m.element] } else { bounds.upper()[m.element] };
@@ -190,8 +197,4 @@ impl<'c, 'p> Relaxation<'c, 'p> {
 fn tail_reach(linear: &Linear, bounds: &Bounds) -> Option<i128> {
     linear.weights().exact()?;
     Some((0..bounds.len()).map(|i| i128::from(bounds.magnitude(i))).sum())
-}
-
-fn out_of_range() -> Error {
-    Error::new(Code::LimitSize, "back-substitution", "a number is out of range")
 }

@@ -1,7 +1,7 @@
 //! A case of the proof tree: what is known in it. The root case knows the domain; children inherit and add.
 
 use crate::bounds::Bounds;
-use crate::error::Result;
+use crate::error::{Code, Error, Result};
 use crate::number::Rational;
 use crate::problem::{Op, Problem};
 use crate::rules::interval;
@@ -33,8 +33,11 @@ impl<'p> Case<'p> {
     }
 
     /// Known bounds of tensor `t`; [`Case::ensure`] has been called for it or a tensor that depends on it.
-    pub fn bounds(&self, t: usize) -> Option<&Arc<Bounds>> {
-        self.bounds[t].as_ref()
+    pub fn bounds(&self, t: usize) -> Result<&Bounds> {
+        self.bounds[t].as_deref().ok_or_else(|| {
+            let message = "nothing is known yet of this tensor; refine it, or refer to one that the target depends on";
+            Error::new(Code::ProofReference, self.problem.tensors[t].name.clone(), message)
+        })
     }
 
     /// Derives bounds, by rule 4.1, of `t` and of all tensors it depends on that have none yet.
@@ -61,22 +64,17 @@ impl<'p> Case<'p> {
     /// Rule 4.1 for a tensor whose predecessors have bounds.
     fn derive(&self, t: usize) -> Result<Bounds> {
         let tensor = &self.problem.tensors[t];
-        let known = |p: usize| self.bounds[p].as_deref();
         let mut bounds = match &tensor.op {
             Op::Variables(block) => {
                 let variables = &self.problem.domain[*block];
                 Bounds::from_rationals(&variables.lower, &variables.upper)?
             }
-            Op::Affine(terms) => {
-                interval::affine(terms.iter().filter_map(|(p, linear)| Some((&**linear, known(*p)?))))?
+            Op::Affine(terms) => interval::affine(terms.iter().map(|(p, linear)| Ok((&**linear, self.bounds(*p)?))))?,
+            Op::Relu(from) => {
+                let input = self.bounds(*from)?;
+                let (lower, upper) = Relu::new(input, &self.problem.tensors[*from].centre).output_bounds();
+                Bounds::new(input.exp(), &lower, &upper)?
             }
-            Op::Relu(from) => match known(*from) {
-                None => Bounds::new(0, &[], &[])?,
-                Some(input) => {
-                    let (lower, upper) = Relu::new(input, &self.problem.tensors[*from].centre).output_bounds();
-                    Bounds::new(input.exp(), &lower, &upper)?
-                }
-            },
         };
         if let Some((low, high)) = &tensor.clip {
             for i in 0..bounds.len() {

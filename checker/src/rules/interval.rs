@@ -5,16 +5,23 @@
 //! Sound because a sum is at most the sum of the maxima of its terms. A weight with a tail lies in
 //! `[m, m+1] · 2^-exp`, so it adds at most `2^-exp · max(|l_j|, |u_j|)` on either side.
 //!
-//! Width: 48 + 58 + 20 bits and one for the tail, 127 with the sign.
+//! Width: weights have at most 59 bits, so sums have 48 + 59 + 20 bits less one, and the tails far fewer.
 
 use crate::bounds::Bounds;
-use crate::error::Result;
+use crate::error::{Result, exponent};
 use crate::linear::Linear;
 use crate::number::{Rational, scale_by_power_of_two};
 use num::bigint::BigInt;
 
-/// Lower and upper sums of `W d` for `d` within `bounds`, in units of `2^-exp`; returns `(exp, lower, upper)`.
-fn product(linear: &Linear, bounds: &Bounds) -> (i32, Vec<i128>, Vec<i128>) {
+/// Lower and upper sums of `W d`, in units of `2^-exp`.
+struct Product {
+    exp: i32,
+    lower: Vec<i128>,
+    upper: Vec<i128>,
+}
+
+/// `W d` for `d` within `bounds`.
+fn product(linear: &Linear, bounds: &Bounds) -> Result<Product> {
     let w = linear.weights().mantissas();
     let tail = linear.weights().exact().is_some();
     let (mut lower, mut upper) = (vec![0_i128; linear.outputs()], vec![0_i128; linear.outputs()]);
@@ -25,20 +32,19 @@ fn product(linear: &Linear, bounds: &Bounds) -> (i32, Vec<i128>, Vec<i128>) {
         lower[o] += a.min(b) - charge;
         upper[o] += a.max(b) + charge;
     });
-    (linear.weights().exp() + bounds.exp(), lower, upper)
+    Ok(Product { exp: exponent(linear.weights().exp().checked_add(bounds.exp()))?, lower, upper })
 }
 
 /// Bounds of `Σ_p W_p d_p`, given each map with the bounds of its input.
-pub fn affine<'a>(terms: impl Iterator<Item = (&'a Linear, &'a Bounds)>) -> Result<Bounds> {
-    let parts: Vec<_> = terms.map(|(linear, bounds)| product(linear, bounds)).collect();
-    if let [(exp, lower, upper)] = &parts[..] {
-        return Bounds::new(*exp, lower, upper);
+pub fn affine<'a>(terms: impl Iterator<Item = Result<(&'a Linear, &'a Bounds)>>) -> Result<Bounds> {
+    let parts: Vec<Product> = terms.map(|term| term.and_then(|(w, b)| product(w, b))).collect::<Result<_>>()?;
+    if let [only] = &parts[..] {
+        return Bounds::new(only.exp, &only.lower, &only.upper);
     }
     // Several predecessors have several exponents: add as rationals, once a tensor.
     let rational = |m: i128, exp: i32| scale_by_power_of_two(&Rational::from_integer(BigInt::from(m)), -i64::from(exp));
-    let len = parts.first().map_or(0, |(_, lower, _)| lower.len());
-    let sum = |side: fn(&(i32, Vec<i128>, Vec<i128>)) -> &Vec<i128>| -> Vec<Rational> {
-        (0..len).map(|i| parts.iter().map(|part| rational(side(part)[i], part.0)).sum()).collect()
-    };
-    Bounds::from_rationals(&sum(|p| &p.1), &sum(|p| &p.2))
+    let elements = 0..parts.first().map_or(0, |part| part.lower.len());
+    let lower = elements.clone().map(|i| parts.iter().map(|p| rational(p.lower[i], p.exp)).sum()).collect::<Vec<_>>();
+    let upper = elements.map(|i| parts.iter().map(|p| rational(p.upper[i], p.exp)).sum()).collect::<Vec<_>>();
+    Bounds::from_rationals(&lower, &upper)
 }

@@ -8,6 +8,7 @@
 //! Width: the rest ρ is rounded up to 40 bits, so the sum has at most 40 + 48 + 20 bits.
 
 use crate::bounds::Bounds;
+use crate::error::{Result, exponent};
 use crate::number::{DyadicSum, bit_length};
 
 const REST_BITS: u32 = 40;
@@ -26,10 +27,10 @@ pub struct Short {
 }
 
 /// Rounds `v` to fewer than `bits` ≤ 62 bits and adds the charge to `constant`. Exact if `v` already fits.
-pub fn round(v: &Coefficients, bits: u32, bounds: &Bounds, constant: &mut DyadicSum) -> Short {
+pub fn round(v: &Coefficients, bits: u32, bounds: &Bounds, constant: &mut DyadicSum) -> Result<Short> {
     let widest = v.mantissas.iter().map(|&m| bit_length(m)).max().unwrap_or(0);
     if widest < bits {
-        return Short { mantissas: v.mantissas.iter().map(|&m| m as i64).collect(), exp: v.exp };
+        return Ok(Short { mantissas: v.mantissas.iter().map(|&m| m as i64).collect(), exp: v.exp });
     }
     // To nearest. One bit is left for the rounding up; |m| < 2^126, so nothing overflows.
     let shift = widest - (bits - 1);
@@ -43,5 +44,5 @@ pub fn round(v: &Coefficients, bits: u32, bounds: &Bounds, constant: &mut Dyadic
         charge += up * i128::from(reach);
     }
     constant.add(charge, i64::from(v.exp) - i64::from(coarse) + i64::from(bounds.exp()));
-    Short { mantissas, exp: v.exp - shift as i32 }
+    Ok(Short { mantissas, exp: exponent(v.exp.checked_sub_unsigned(shift))? })
 }

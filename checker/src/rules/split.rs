@@ -1,4 +1,4 @@
-//! Rule 4.3, split: two cases, one with an element at most a threshold and one with it at least.
+//! Rule 4.4, split: two cases, one with an element at most a threshold and one with it at least.
 //!
 //! Premises: none. Conclusion: every point of the case lies in the low child (value ≤ θ) or in the high child (≥ θ).
 //! Sound because every real number is on one side; both children keep all that the parent knows. The threshold

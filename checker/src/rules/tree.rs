@@ -5,7 +5,7 @@
 use crate::certificate::{Close, End, Node, Proof, Refine, Side, SlopeSet};
 use crate::error::{Code, Error, Result};
 use crate::number::Rational;
-use crate::problem::{Op, Problem};
+use crate::problem::{Op, Problem, Tensor};
 use crate::rules::back_substitution::Relaxation;
 use crate::rules::case::Case;
 use crate::rules::{close, split};
@@ -71,6 +71,7 @@ impl<'p> Walk<'p> {
         match &node.end {
             End::Split { tensor, element, at } => {
                 case.ensure(*tensor)?;
+                self.spend(*tensor, 0, 0)?;
                 return Ok(Some(split::split(case, *tensor, *element, at)));
             }
             End::Close(entries) => self.close(&mut case, entries, place)?,
@@ -89,13 +90,13 @@ impl<'p> Walk<'p> {
         set.and_then(|i| self.proof.slopes.get(i))
     }
 
-    /// Rule 4.2 for chosen elements of a tensor: lower bounds are upper bounds of the negated element.
+    /// Rule 4.3, refine: rule 4.2 for chosen elements of a tensor: lower bounds are upper bounds of the negated element.
     fn refine(&mut self, case: &mut Case<'p>, refine: &Refine) -> Result<()> {
         let t = refine.tensor;
         case.ensure(t)?;
         let sides = if refine.side.is_some() { 1 } else { 2 };
-        self.spend(t, sides * refine.rows.len() as u64)?;
-        let relaxation = Relaxation::new(case, t, self.slopes(refine.slopes));
+        self.spend(t, sides * refine.rows.len() as u64, refine.multipliers.len())?;
+        let relaxation = Relaxation::new(case, t, self.slopes(refine.slopes))?;
         let bound = |row, sign| relaxation.upper_bound(t, &[(row, sign)], &refine.multipliers);
         let mut found = Vec::with_capacity(refine.rows.len());
         for &row in &refine.rows {
@@ -113,11 +114,12 @@ impl<'p> Walk<'p> {
     fn close(&mut self, case: &mut Case<'p>, entries: &[Close], place: &str) -> Result<()> {
         let problem = self.problem;
         case.ensure(problem.output)?;
-        self.spend(problem.output, entries.len() as u64)?;
+        let multipliers = entries.iter().map(|entry| entry.multipliers.len()).max().unwrap_or(0);
+        self.spend(problem.output, entries.len() as u64, multipliers)?;
         let mut shared: Option<(Option<usize>, Relaxation<'_, '_>)> = None;
         for (i, (cell, entry)) in problem.cells.iter().zip(entries).enumerate() {
             if shared.as_ref().is_none_or(|(set, _)| *set != entry.slopes) {
-                shared = Some((entry.slopes, Relaxation::new(case, problem.output, self.slopes(entry.slopes))));
+                shared = Some((entry.slopes, Relaxation::new(case, problem.output, self.slopes(entry.slopes))?));
             }
             let Some((_, relaxation)) = &shared else {
                 continue;
@@ -137,14 +139,15 @@ impl<'p> Walk<'p> {
         Ok(())
     }
 
-    /// Accounts for `targets` eliminations from tensor `t` down.
-    fn spend(&mut self, t: usize, targets: u64) -> Result<()> {
-        let cost = |op: &Op| match op {
+    /// Accounts for preparing and doing `targets` eliminations from tensor `t` down, each with so many multipliers.
+    fn spend(&mut self, t: usize, targets: u64, multipliers: usize) -> Result<()> {
+        let cost = |tensor: &Tensor| match &tensor.op {
             Op::Affine(terms) => terms.iter().map(|(_, linear)| linear.entries()).sum(),
-            _ => 0_u64,
+            Op::Variables(_) | Op::Relu(_) => tensor.centre.len() as u64,
         };
-        let one: u64 = self.problem.tensors.iter().take(t + 1).map(|tensor| cost(&tensor.op)).sum();
-        self.result.work = self.result.work.saturating_add(one.saturating_mul(targets));
+        let one: u64 = self.problem.tensors.iter().take(t + 1).map(cost).sum();
+        let work = one.saturating_mul(targets.saturating_add(1)).saturating_mul(multipliers as u64 + 1);
+        self.result.work = self.result.work.saturating_add(work);
         if self.result.work > self.max_work {
             let message = format!("needs more than {} multiply–accumulates; raise --max-work", self.max_work);
             return Err(Error::new(Code::LimitWork, "", message));
