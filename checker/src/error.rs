@@ -125,3 +125,13 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {}
 
 pub type Result<T> = std::result::Result<T, Error>;
+
+/// An error that gets its place from the caller, by [`Error::within`].
+pub fn error(code: Code, message: impl Into<String>) -> Error {
+    Error::new(code, "", message)
+}
+
+/// An error unless `holds`.
+pub fn ensure(holds: bool, code: Code, message: impl Into<String>) -> Result<()> {
+    if holds { Ok(()) } else { Err(error(code, message)) }
+}
