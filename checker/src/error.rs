@@ -128,5 +128,15 @@ pub type Result<T> = std::result::Result<T, Error>;
 
 /// The result of checked arithmetic on binary exponents.
 pub fn exponent(sum: Option<i32>) -> Result<i32> {
-    sum.ok_or_else(|| Error::new(Code::LimitSize, "", "a binary exponent is out of range"))
+    sum.ok_or_else(|| error(Code::LimitSize, "a binary exponent is out of range"))
+}
+
+/// An error that gets its place from the caller, by [`Error::within`].
+pub fn error(code: Code, message: impl Into<String>) -> Error {
+    Error::new(code, "", message)
+}
+
+/// An error unless `holds`.
+pub fn ensure(holds: bool, code: Code, message: impl Into<String>) -> Result<()> {
+    if holds { Ok(()) } else { Err(error(code, message)) }
 }

@@ -1,282 +1,121 @@
-//! The ONNX messages that the checker interprets. A field that could change the meaning and is not read is an error;
-//! documentation and metadata are skipped.
+//! The ONNX messages that the checker reads, and the constants among them. Documentation and metadata are skipped; a
+//! field that is not listed here is an error.
 //!
 //! Source: `onnx.proto`, IR versions 3 to 13.
 
-use super::wire::{Field, fields, set_once};
-use super::{MAX_CONSTANT, shape};
-use crate::error::{Code, Error, Result};
+use super::wire::{Message, Schema};
+use super::{MAX_TOTAL, shape};
+use crate::error::{Code, Result, ensure, error};
 use crate::weights::{Dyadic, Values};
 
-pub struct Model<'a> {
-    pub graph: Graph<'a>,
-    /// Version of the default operator set.
-    pub opset: i64,
-}
+/// 7 graph; 8 operator sets.
+pub const MODEL: Schema = Schema("model", &[7], &[8], &[1, 2, 3, 4, 5, 6, 14], "training or local functions");
+/// 1 domain, 2 version.
+pub const OPERATOR_SET: Schema = Schema("operator set", &[1, 2], &[], &[], "unknown");
+/// 1 nodes, 5 initializers, 11 inputs, 12 outputs. The shapes of inner tensors (13) are not needed.
+pub const GRAPH: Schema = Schema("graph", &[], &[1, 5, 11, 12], &[2, 10, 13, 16], "quantisation or sparse tensors");
+/// 3 name, 4 operator, 7 domain; 1 inputs, 2 outputs, 5 attributes.
+pub const NODE: Schema = Schema("node", &[3, 4, 7], &[1, 2, 5], &[6, 9, 10], "an overload");
+/// 1 name, 2 float, 3 integer, 4 string, 5 tensor, 20 type; 7 floats, 8 integers.
+const ATTRIBUTE: Schema = Schema("attribute", &[1, 2, 3, 4, 5, 20], &[7, 8], &[13], "a graph, list or reference");
+/// 1 name, 2 type.
+pub const VALUE_INFO: Schema = Schema("value info", &[1, 2], &[], &[3, 4], "unknown");
+/// 1 tensor type.
+const TYPE: Schema = Schema("type", &[1], &[], &[6], "not a tensor");
+/// 2 shape. The element type (1) does not matter to an exact reading.
+const TENSOR_TYPE: Schema = Schema("tensor type", &[2], &[], &[1], "unknown");
+/// 1 dimensions.
+const SHAPE: Schema = Schema("shape", &[], &[1], &[], "unknown");
+/// 1 size, 2 symbolic name.
+const DIMENSION: Schema = Schema("dimension", &[1, 2], &[], &[3], "unknown");
+/// 2 data type, 8 name, 9 raw data, 14 data location; 1 shape, 4 floats, 5 and 7 integers, 10 doubles.
+const TENSOR: Schema =
+    Schema("tensor", &[2, 8, 9, 14], &[1, 4, 5, 7, 10], &[12, 16], "external, segmented, string or unsigned data");
 
-#[derive(Default)]
-pub struct Graph<'a> {
-    pub nodes: Vec<NodeProto<'a>>,
-    pub initializers: Vec<(String, Constant)>,
-    pub inputs: Vec<ValueInfo>,
-    pub outputs: Vec<ValueInfo>,
-}
+/// The operators that the ONNX standard defines.
+pub const DEFAULT_DOMAINS: [&str; 2] = ["", "ai.onnx"];
 
-#[derive(Default)]
-pub struct NodeProto<'a> {
-    pub name: String,
-    pub op: String,
-    pub domain: String,
-    pub inputs: Vec<String>,
-    pub outputs: Vec<String>,
-    pub attributes: Vec<Attribute<'a>>,
-}
-
-#[derive(Default)]
-pub struct Attribute<'a> {
-    pub name: String,
-    pub float_bits: Option<u32>,
-    pub int: Option<i64>,
-    pub ints: Vec<i64>,
-    pub float_list: Vec<u8>,
-    pub tensor: Option<&'a [u8]>,
-    pub string: Option<&'a [u8]>,
-}
-
-pub struct ValueInfo {
-    pub name: String,
-    /// `None` for a dimension that is symbolic or unknown.
-    pub shape: Option<Vec<Option<i64>>>,
-}
-
-/// A constant tensor with exact values.
+/// What a name in the graph stands for.
 #[derive(Clone)]
-pub struct Constant {
+pub struct Value {
     pub shape: Vec<usize>,
-    pub values: Values,
+    pub content: Content,
 }
 
-pub fn model(bytes: &[u8]) -> Result<Model<'_>> {
-    let (mut graph, mut opset) = (None, None);
-    for field in fields("model", bytes) {
-        let field = field?;
-        match field.number {
-            1..=6 | 14 => {}
-            7 => set_once(&mut graph, field.bytes()?, &field)?,
-            8 => {
-                let (domain, version) = operator_set(field.bytes()?)?;
-                if domain.is_empty() || domain == "ai.onnx" {
-                    set_once(&mut opset, version, &field)?;
-                }
-            }
-            _ => return Err(field.unsupported("training, local functions or an extension")),
-        }
-    }
-    let missing = |what| Error::new(Code::OnnxFormat, "model", format!("there is no {what}; is this an ONNX file?"));
-    Ok(Model {
-        graph: graph_message(graph.ok_or_else(|| missing("graph"))?)?,
-        opset: opset.ok_or_else(|| missing("default operator set"))?,
-    })
+#[derive(Clone)]
+pub enum Content {
+    Constant(Values),
+    /// A node of the network.
+    Node(usize),
 }
 
-fn operator_set(bytes: &[u8]) -> Result<(String, i64)> {
-    let (mut domain, mut version) = (String::new(), 0);
-    for field in fields("operator set", bytes) {
-        let field = field?;
-        match field.number {
-            1 => domain = field.text()?,
-            2 => version = field.int()?,
-            _ => return Err(field.unsupported("unknown")),
-        }
-    }
-    Ok((domain, version))
+/// The error for something that the checker does not know how to read exactly.
+pub fn unsupported<T>(message: impl Into<String>) -> Result<T> {
+    Err(error(Code::OnnxUnsupported, message))
 }
 
-fn graph_message(bytes: &[u8]) -> Result<Graph<'_>> {
-    let mut graph = Graph::default();
-    for field in fields("graph", bytes) {
-        let field = field?;
-        match field.number {
-            1 => graph.nodes.push(node(field.bytes()?)?),
-            5 => {
-                let (name, constant) = tensor(field.bytes()?)?;
-                graph.initializers.push((name, constant));
-            }
-            11 => graph.inputs.push(value_info(field.bytes()?)?),
-            12 => graph.outputs.push(value_info(field.bytes()?)?),
-            2 | 10 | 13 | 16 => {}
-            14 => return Err(field.unsupported("quantisation annotations")),
-            15 => return Err(field.unsupported("sparse initializers")),
-            _ => return Err(field.unsupported("unknown")),
-        }
-    }
-    Ok(graph)
+/// A node's attributes: names, and the messages that hold the values.
+pub fn attributes<'a>(node: &Message<'a>) -> Result<Vec<(&'a str, Message<'a>)>> {
+    let attribute = |a: Message<'a>| {
+        let name = a.text(1)?;
+        // The field that holds a value of type t has the number t + 1. Readers differ about values in other fields.
+        let others = |t: i64| [2, 3, 4, 5, 7, 8].into_iter().filter(move |field| *field != t + 1);
+        let stray = a.int(20)?.is_some_and(|t| others(t).any(|field| a.has(field.cast_unsigned())));
+        ensure(!stray, Code::OnnxFormat, format!("attribute `{name}` has a value that is not of its type"))?;
+        Ok((name, a))
+    };
+    node.messages(5, &ATTRIBUTE)?.into_iter().map(attribute).collect()
 }
 
-fn node(bytes: &[u8]) -> Result<NodeProto<'_>> {
-    let mut node = NodeProto::default();
-    for field in fields("node", bytes) {
-        let field = field?;
-        match field.number {
-            1 => node.inputs.push(field.text()?),
-            2 => node.outputs.push(field.text()?),
-            3 => node.name = field.text()?,
-            4 => node.op = field.text()?,
-            5 => node.attributes.push(attribute(field.bytes()?)?),
-            7 => node.domain = field.text()?,
-            6 | 9 | 10 => {}
-            _ => return Err(field.unsupported("overloads or unknown")),
-        }
+/// The sizes of the axes in a ValueInfoProto; `None` for one that is symbolic, or if the rank is not stated.
+pub fn dimensions(info: &Message<'_>) -> Result<Option<Vec<Option<usize>>>> {
+    let mut shape = info.messages(2, &TYPE)?.pop();
+    for (field, schema) in [(1, &TENSOR_TYPE), (2, &SHAPE)] {
+        shape = shape.map(|m| m.messages(field, schema)).transpose()?.and_then(|mut found| found.pop());
     }
-    Ok(node)
-}
-
-fn attribute(bytes: &[u8]) -> Result<Attribute<'_>> {
-    let mut a = Attribute::default();
-    for field in fields("attribute", bytes) {
-        let field = field?;
-        match field.number {
-            1 => a.name = field.text()?,
-            2 => set_once(&mut a.float_bits, field.float_bits()?, &field)?,
-            3 => set_once(&mut a.int, field.int()?, &field)?,
-            4 => set_once(&mut a.string, field.bytes()?, &field)?,
-            5 => set_once(&mut a.tensor, field.bytes()?, &field)?,
-            7 => field.fixed(4, &mut a.float_list)?,
-            8 => field.ints(&mut a.ints)?,
-            13 | 20 => {}
-            _ => return Err(field.unsupported("a subgraph, list of tensors or reference")),
-        }
-    }
-    Ok(a)
-}
-
-fn value_info(bytes: &[u8]) -> Result<ValueInfo> {
-    let mut info = ValueInfo { name: String::new(), shape: None };
-    for field in fields("value info", bytes) {
-        let field = field?;
-        match field.number {
-            1 => info.name = field.text()?,
-            2 => info.shape = tensor_shape(&field)?,
-            _ => {}
-        }
-    }
-    Ok(info)
-}
-
-/// The shape inside TypeProto → tensor_type → shape.
-fn tensor_shape(of: &Field<'_>) -> Result<Option<Vec<Option<i64>>>> {
-    let mut shape = None;
-    for field in fields("type", of.bytes()?) {
-        let field = field?;
-        match field.number {
-            1 => {}
-            6 => continue,
-            _ => return Err(field.unsupported("a type that is not a tensor")),
-        }
-        for field in fields("tensor type", field.bytes()?) {
-            let field = field?;
-            if field.number == 2 {
-                let dims = fields("shape", field.bytes()?).map(|d| dimension(&d?)).collect::<Result<_>>()?;
-                set_once(&mut shape, dims, &field)?;
-            }
-        }
-    }
-    Ok(shape)
-}
-
-fn dimension(of: &Field<'_>) -> Result<Option<i64>> {
-    let mut value = None;
-    for field in fields("dimension", of.bytes()?) {
-        let field = field?;
-        if field.number == 1 {
-            set_once(&mut value, field.int()?, &field)?;
-        }
-    }
-    Ok(value.filter(|&v| v > 0))
+    let number = |d: &Message<'_>| Ok(d.int(1)?.filter(|_| !d.has(2)).and_then(|size| usize::try_from(size).ok()));
+    let size = |d: &Message<'_>| number(d).map(|size| size.filter(|&size| size > 0));
+    shape.map(|shape| shape.messages(1, &DIMENSION)?.iter().map(size).collect()).transpose()
 }
 
 /// Reads a TensorProto: its name and exact values.
-pub fn tensor(bytes: &[u8]) -> Result<(String, Constant)> {
-    let (mut name, mut dims, mut data_type, mut raw) = (String::new(), Vec::new(), None, None);
-    let (mut floats, mut doubles, mut ints) = (Vec::new(), Vec::new(), Vec::new());
-    for field in fields("tensor", bytes) {
-        let field = field?;
-        match field.number {
-            1 => field.ints(&mut dims)?,
-            2 => set_once(&mut data_type, field.int()?, &field)?,
-            4 => field.fixed(4, &mut floats)?,
-            5 | 7 => field.ints(&mut ints)?,
-            8 => name = field.text()?,
-            9 => set_once(&mut raw, field.bytes()?, &field)?,
-            10 => field.fixed(8, &mut doubles)?,
-            12 | 16 => {}
-            13 => return Err(field.unsupported("external data: save the model as one file")),
-            14 if field.int()? == 0 => {}
-            14 => return Err(field.unsupported("external data: save the model as one file")),
-            _ => return Err(field.unsupported("segments, strings or unsigned data")),
-        }
-    }
-    let place = format!("tensor `{name}`");
-    let fail = |code, message: String| Err(Error::new(code, place.clone(), message));
+pub fn tensor(bytes: &[u8]) -> Result<(&str, Value)> {
+    let m = Message::read(&TENSOR, bytes)?;
+    let name = m.text(8)?;
+    let value = constant(&m).map_err(|e| e.within(&format!("tensor `{name}`")))?;
+    Ok((name, value))
+}
+
+fn constant(m: &Message<'_>) -> Result<Value> {
+    let external = m.int(14)?.is_some_and(|location| location != 0);
+    ensure(!external, Code::OnnxUnsupported, "external data is not supported: save the model as one file")?;
+    let dims = m.ints(1)?;
     let shape: Option<Vec<usize>> = dims.iter().map(|&d| usize::try_from(d).ok()).collect();
-    let Some(shape) = shape else {
-        return fail(Code::OnnxShape, format!("negative dimension in {dims:?}"));
+    let shape = shape.ok_or_else(|| error(Code::OnnxShape, format!("negative dimension in {dims:?}")))?;
+    let too_large = || error(Code::LimitSize, format!("shape {dims:?} is empty or has more than {MAX_TOTAL} elements"));
+    let count = shape::elements(&shape, MAX_TOTAL).ok_or_else(too_large)?;
+    // Where the values are if they are not raw, the width of raw ones, and what the bits mean. Protobuf and ONNX both
+    // cut an integer that is too wide for its type.
+    type Decode = fn(u64) -> Option<Dyadic>;
+    let (field, width, decode): (u64, usize, Decode) = match m.int(2)?.unwrap_or(0) {
+        1 => (4, 4, |bits| Dyadic::from_ieee(bits, 8, 23)),
+        6 => (5, 4, |bits| Some(Dyadic::new(i64::from(bits as i32), 0))),
+        7 => (7, 8, |bits| Some(Dyadic::new(bits.cast_signed(), 0))),
+        10 => (5, 2, |bits| Dyadic::from_ieee(bits, 5, 10)),
+        11 => (10, 8, |bits| Dyadic::from_ieee(bits, 11, 52)),
+        other => return unsupported(format!("data type {other} is not supported; float16, 32, 64 and int32, 64 are")),
     };
-    let Some(count) = shape::elements(&shape, MAX_CONSTANT) else {
-        return fail(Code::LimitSize, format!("shape {shape:?} is empty or has more than {MAX_CONSTANT} elements"));
+    let raw = m.has(9);
+    let stray = [4, 5, 7, 10].iter().any(|&other| m.has(other) && (raw || other != field));
+    ensure(!stray, Code::OnnxFormat, "holds data in a field that does not belong to its type")?;
+    let bits = match field {
+        _ if raw => m.words(9, width)?,
+        4 | 10 => m.words(field, width)?,
+        _ => m.ints(field)?.into_iter().map(i64::cast_unsigned).collect(),
     };
-    let values = match (data_type.unwrap_or(0), raw) {
-        (1, Some(raw)) => floats_from(raw, 4, 8, 23),
-        (1, None) => floats_from(&floats, 4, 8, 23),
-        (11, Some(raw)) => floats_from(raw, 8, 11, 52),
-        (11, None) => floats_from(&doubles, 8, 11, 52),
-        (10, Some(raw)) => floats_from(raw, 2, 5, 10),
-        (10, None) => {
-            let bits: Option<Vec<u16>> = ints.iter().map(|&i| u16::try_from(i).ok()).collect();
-            bits.and_then(|b| floats_from(&b.iter().flat_map(|b| b.to_le_bytes()).collect::<Vec<_>>(), 2, 5, 10))
-        }
-        (6, Some(raw)) => ints_from(raw, 4),
-        (7, Some(raw)) => ints_from(raw, 8),
-        (6 | 7, None) => Some(ints.iter().map(|&i| Dyadic::new(i, 0)).collect()),
-        (other, _) => {
-            let message = format!("data type {other} is not supported; float32, float64, float16, int32 and int64 are");
-            return fail(Code::OnnxUnsupported, message);
-        }
-    };
-    let Some(values) = values else {
-        return fail(Code::OnnxNotFinite, "holds a NaN or an infinity, or data cut in the middle of a value".into());
-    };
-    if values.len() != count {
-        return fail(Code::OnnxShape, format!("shape {shape:?} needs {count} values, the data has {}", values.len()));
-    }
-    Ok((name, Constant { shape, values: Values::Dyadic(values) }))
-}
-
-fn floats_from(bytes: &[u8], width: usize, exponent_bits: u32, fraction_bits: u32) -> Option<Vec<Dyadic>> {
-    if !bytes.len().is_multiple_of(width) {
-        return None;
-    }
-    bytes.chunks_exact(width).map(|b| Dyadic::from_ieee(little_endian(b), exponent_bits, fraction_bits)).collect()
-}
-
-fn ints_from(bytes: &[u8], width: usize) -> Option<Vec<Dyadic>> {
-    let sign_extend = |b: &[u8]| (little_endian(b) << (64 - 8 * width)).cast_signed() >> (64 - 8 * width);
-    bytes
-        .len()
-        .is_multiple_of(width)
-        .then(|| bytes.chunks_exact(width).map(|b| Dyadic::new(sign_extend(b), 0)).collect())
-}
-
-fn little_endian(bytes: &[u8]) -> u64 {
-    bytes.iter().rev().fold(0, |acc, &b| (acc << 8) | u64::from(b))
-}
-
-/// A scalar float attribute as an exact value; `None` for NaN and infinities.
-pub fn float_attribute(bits: u32) -> Option<Dyadic> {
-    Dyadic::from_ieee(u64::from(bits), 8, 23)
-}
-
-/// A list-of-floats attribute as exact values.
-pub fn float_list(bytes: &[u8]) -> Option<Vec<Dyadic>> {
-    floats_from(bytes, 4, 8, 23)
+    let found = bits.len();
+    ensure(found == count, Code::OnnxShape, format!("shape {dims:?} needs {count} values, it has {found}"))?;
+    let values: Option<_> = bits.into_iter().map(decode).collect();
+    let values = values.ok_or_else(|| error(Code::OnnxNotFinite, "holds a NaN or an infinity"))?;
+    Ok(Value { shape, content: Content::Constant(Values::Dyadic(values)) })
 }

@@ -1,138 +1,144 @@
 //! The protobuf wire format, as far as ONNX needs it. Borrowing, bounds-checked, no recursion.
 //!
+//! A message is read against a [`Schema`] of the fields that it may have. A field that is not listed, and a singular
+//! field that occurs twice (which readers merge differently), are errors: nothing that could change the meaning is
+//! passed over.
+//!
 //! Source: the Protocol Buffers encoding guide. Groups are deprecated and rejected.
 
 use crate::error::{Code, Error, Result};
 
-/// One field of a message.
-#[derive(Clone, Copy, Debug)]
-pub struct Field<'a> {
-    /// The message being read, for errors.
-    message: &'static str,
-    pub number: u64,
-    value: Wire<'a>,
+const VARINT: u64 = 0;
+const FIXED64: u64 = 1;
+const BYTES: u64 = 2;
+const FIXED32: u64 = 5;
+
+/// The fields that a message may have, by number: those that may occur once, repeated ones, and documentation and
+/// metadata, which are skipped. The last text says what the others are for.
+pub struct Schema(pub &'static str, pub Numbers, pub Numbers, pub Numbers, pub &'static str);
+
+type Numbers = &'static [u64];
+
+/// The fields of one message that are not skipped, in order: number, wire type and the bytes of the value.
+pub struct Message<'a> {
+    name: &'static str,
+    fields: Vec<(u64, u64, &'a [u8])>,
 }
 
-#[derive(Clone, Copy, Debug)]
-enum Wire<'a> {
-    Varint(u64),
-    Fixed64([u8; 8]),
-    Fixed32([u8; 4]),
-    Bytes(&'a [u8]),
-}
-
-/// The fields of the message encoded in `bytes`, in order.
-pub fn fields<'a>(message: &'static str, mut bytes: &'a [u8]) -> impl Iterator<Item = Result<Field<'a>>> {
-    std::iter::from_fn(move || {
-        if bytes.is_empty() {
-            return None;
+impl<'a> Message<'a> {
+    pub fn read(Schema(name, once, repeated, skipped, others): &Schema, mut bytes: &'a [u8]) -> Result<Self> {
+        let mut message = Message { name, fields: Vec::new() };
+        while !bytes.is_empty() {
+            let Some(field @ (number, ..)) = next_field(&mut bytes) else {
+                return message.fail(Code::OnnxFormat, "truncated or invalid protobuf; is this an ONNX file?".into());
+            };
+            if once.contains(&number) && message.has(number) {
+                return message.fail(Code::OnnxFormat, format!("field {number} occurs twice"));
+            }
+            if once.contains(&number) || repeated.contains(&number) {
+                message.fields.push(field);
+            } else if !skipped.contains(&number) {
+                return message.fail(Code::OnnxUnsupported, format!("field {number} is not supported ({others})"));
+            }
         }
-        let field = next_field(message, &mut bytes).ok_or_else(|| {
-            bytes = &[];
-            Error::new(Code::OnnxFormat, message, "truncated or invalid protobuf; is this an ONNX file?")
-        });
-        Some(field)
-    })
+        Ok(message)
+    }
+
+    fn fail<T>(&self, code: Code, message: String) -> Result<T> {
+        Err(Error::new(code, self.name, message))
+    }
+
+    fn expect<T>(&self, value: Option<T>, number: u64) -> Result<T> {
+        value.map_or_else(|| self.fail(Code::OnnxFormat, format!("field {number} is not of the expected type")), Ok)
+    }
+
+    pub fn has(&self, number: u64) -> bool {
+        self.fields.iter().any(|field| field.0 == number)
+    }
+
+    /// The bytes of every occurrence of a field, which must have one of these wire types.
+    fn all(&self, number: u64, types: &[u64]) -> Result<Vec<&'a [u8]>> {
+        let found = self.fields.iter().filter(|field| field.0 == number);
+        self.expect(found.map(|(_, kind, bytes)| types.contains(kind).then_some(*bytes)).collect(), number)
+    }
+
+    pub fn bytes(&self, number: u64) -> Result<Vec<&'a [u8]>> {
+        self.all(number, &[BYTES])
+    }
+
+    pub fn messages(&self, number: u64, schema: &Schema) -> Result<Vec<Message<'a>>> {
+        self.bytes(number)?.into_iter().map(|bytes| Message::read(schema, bytes)).collect()
+    }
+
+    pub fn texts(&self, number: u64) -> Result<Vec<&'a str>> {
+        self.expect(self.bytes(number)?.into_iter().map(|bytes| str::from_utf8(bytes).ok()).collect(), number)
+    }
+
+    /// A singular text; empty if it is absent.
+    pub fn text(&self, number: u64) -> Result<&'a str> {
+        Ok(self.texts(number)?.pop().unwrap_or_default())
+    }
+
+    /// The numbers that `read` finds one after the other in every occurrence of a field.
+    fn numbers(&self, field: u64, types: &[u64], read: impl Fn(&mut &[u8]) -> Option<u64>) -> Result<Vec<u64>> {
+        let mut numbers = Vec::new();
+        for mut packed in self.all(field, types)? {
+            while !packed.is_empty() {
+                numbers.push(self.expect(read(&mut packed), field)?);
+            }
+        }
+        Ok(numbers)
+    }
+
+    /// A repeated integer field, packed or not.
+    pub fn ints(&self, number: u64) -> Result<Vec<i64>> {
+        Ok(self.numbers(number, &[VARINT, BYTES], varint)?.into_iter().map(u64::cast_signed).collect())
+    }
+
+    pub fn int(&self, number: u64) -> Result<Option<i64>> {
+        Ok(self.numbers(number, &[VARINT], varint)?.pop().map(u64::cast_signed))
+    }
+
+    /// The bits of a repeated field of words of `width` bytes, packed or not.
+    pub fn words(&self, number: u64, width: usize) -> Result<Vec<u64>> {
+        let unpacked = if width == 4 { FIXED32 } else { FIXED64 };
+        self.numbers(number, &[unpacked, BYTES], |bytes| word(bytes, width))
+    }
+
+    /// The bits of a singular 32-bit float.
+    pub fn float(&self, number: u64) -> Result<Option<u64>> {
+        Ok(self.numbers(number, &[FIXED32], |bytes| word(bytes, 4))?.pop())
+    }
 }
 
-fn next_field<'a>(message: &'static str, bytes: &mut &'a [u8]) -> Option<Field<'a>> {
+fn next_field<'a>(bytes: &mut &'a [u8]) -> Option<(u64, u64, &'a [u8])> {
     let key = varint(bytes)?;
-    let value = match key & 7 {
-        0 => Wire::Varint(varint(bytes)?),
-        1 => Wire::Fixed64(take(bytes, 8)?.try_into().ok()?),
-        2 => {
-            let len = usize::try_from(varint(bytes)?).ok()?;
-            Wire::Bytes(take(bytes, len)?)
-        }
-        5 => Wire::Fixed32(take(bytes, 4)?.try_into().ok()?),
+    let len = match key & 7 {
+        VARINT => bytes.iter().position(|byte| byte & 0x80 == 0)? + 1,
+        FIXED64 => 8,
+        FIXED32 => 4,
+        BYTES => usize::try_from(varint(bytes)?).ok()?,
         _ => return None,
     };
-    Some(Field { message, number: key >> 3, value })
+    Some((key >> 3, key & 7, bytes.split_off(..len)?))
 }
 
-fn take<'a>(bytes: &mut &'a [u8], len: usize) -> Option<&'a [u8]> {
-    let (head, tail) = bytes.split_at_checked(len)?;
-    *bytes = tail;
-    Some(head)
+/// A little-endian word of `width` bytes.
+fn word(bytes: &mut &[u8], width: usize) -> Option<u64> {
+    Some(bytes.split_off(..width)?.iter().rev().fold(0, |word, &byte| (word << 8) | u64::from(byte)))
 }
 
+/// Seven bits a byte, the lowest first; the top bit says whether more follow.
 fn varint(bytes: &mut &[u8]) -> Option<u64> {
     let mut value = 0_u64;
     for shift in (0..64).step_by(7) {
-        let (&byte, rest) = bytes.split_first()?;
-        *bytes = rest;
-        if shift == 63 && byte > 1 {
-            return None;
-        }
-        value |= u64::from(byte & 0x7f) << shift;
+        let &byte = bytes.split_off_first()?;
+        let part = u64::from(byte & 0x7f);
+        (part << shift >> shift == part).then_some(())?;
+        value |= part << shift;
         if byte & 0x80 == 0 {
             return Some(value);
         }
     }
     None
-}
-
-impl<'a> Field<'a> {
-    fn wrong_kind(&self) -> Error {
-        let message = format!("field {} has an unexpected wire type", self.number);
-        Error::new(Code::OnnxFormat, self.message, message)
-    }
-
-    /// The error for a field that this checker does not interpret and must not ignore.
-    pub fn unsupported(&self, what: &str) -> Error {
-        let message = format!("field {} ({what}) is not supported", self.number);
-        Error::new(Code::OnnxUnsupported, self.message, message)
-    }
-
-    pub fn bytes(&self) -> Result<&'a [u8]> {
-        if let Wire::Bytes(b) = self.value { Ok(b) } else { Err(self.wrong_kind()) }
-    }
-
-    pub fn text(&self) -> Result<String> {
-        String::from_utf8(self.bytes()?.to_vec())
-            .map_err(|_| Error::new(Code::OnnxFormat, self.message, "a name is not UTF-8"))
-    }
-
-    pub fn int(&self) -> Result<i64> {
-        if let Wire::Varint(v) = self.value { Ok(v.cast_signed()) } else { Err(self.wrong_kind()) }
-    }
-
-    /// The bits of a 32-bit float field.
-    pub fn float_bits(&self) -> Result<u32> {
-        if let Wire::Fixed32(b) = self.value { Ok(u32::from_le_bytes(b)) } else { Err(self.wrong_kind()) }
-    }
-
-    /// Appends a repeated integer field, packed or not.
-    pub fn ints(&self, into: &mut Vec<i64>) -> Result<()> {
-        match self.value {
-            Wire::Varint(v) => into.push(v.cast_signed()),
-            Wire::Bytes(mut packed) => {
-                while !packed.is_empty() {
-                    into.push(varint(&mut packed).ok_or_else(|| self.wrong_kind())?.cast_signed());
-                }
-            }
-            _ => return Err(self.wrong_kind()),
-        }
-        Ok(())
-    }
-
-    /// Appends a repeated fixed-width field of `width` 4 or 8 bytes, packed or not, as raw little-endian bytes.
-    pub fn fixed(&self, width: usize, into: &mut Vec<u8>) -> Result<()> {
-        match self.value {
-            Wire::Fixed32(b) if width == 4 => into.extend(b),
-            Wire::Fixed64(b) if width == 8 => into.extend(b),
-            Wire::Bytes(packed) if packed.len() % width == 0 => into.extend(packed),
-            _ => return Err(self.wrong_kind()),
-        }
-        Ok(())
-    }
-}
-
-/// Sets a field that may occur once. A second occurrence, which readers merge differently, is an error.
-pub fn set_once<T>(slot: &mut Option<T>, value: T, field: &Field<'_>) -> Result<()> {
-    if slot.replace(value).is_some() {
-        let message = format!("field {} occurs twice", field.number);
-        return Err(Error::new(Code::OnnxFormat, field.message, message));
-    }
-    Ok(())
 }
