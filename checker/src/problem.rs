@@ -3,8 +3,8 @@
 //! Every tensor is described by its *deviation* d from its exact value at the clean input, its *centre* c. Biases
 //! and the reference output cancel: an affine node is `d' = Σ W d`, a ReLU is `d' = max(c+d, 0) − max(c, 0)`.
 
-use crate::claim::{Claim, Coarse, Property};
-use crate::error::{Code, Error, Result};
+use crate::claim::{Claim, Coarse, Perturb, Property};
+use crate::error::{Code, Error, Result, ensure, error};
 use crate::exact::Exact;
 use crate::ladder::{Generator, Variables, generator};
 use crate::linear::Linear;
@@ -19,13 +19,16 @@ use std::sync::Arc;
 /// Widest integer coefficient of a halfspace, in bits.
 pub const CELL_BITS: u32 = 48;
 
+/// One summand of an affine tensor: the predecessor and its map.
+pub type Term = (usize, Arc<Linear>);
+
 /// How the deviation of a tensor follows from earlier ones.
 #[derive(Clone, Debug)]
 pub enum Op {
     /// The variables of this block of the domain.
     Variables(usize),
     /// `d = Σ W_p d_p`.
-    Affine(Vec<(usize, Arc<Linear>)>),
+    Affine(Vec<Term>),
     /// `d = max(c + d_p, 0) − max(c, 0)`, c the centre of tensor p.
     Relu(usize),
 }
@@ -61,7 +64,7 @@ pub struct Cell {
 }
 
 /// A claim about one clean input, as mathematics.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Problem {
     /// In topological order.
     pub tensors: Vec<Tensor>,
@@ -84,9 +87,17 @@ impl Problem {
 
     /// The problem of the claim at the clean input `x`.
     pub fn new(network: &Network, claim: &Claim, x: &[Rational]) -> Result<Problem> {
-        let builder = Builder::new(network, claim, x)?;
+        let elements = network.input().elements();
+        let message = || format!("the clean input has {} values, the model's input has {elements}", x.len());
+        ensure(x.len() == elements, Code::ClaimShape, message())?;
+        if let Some((low, high)) = &claim.valid
+            && let Some(i) = x.iter().position(|v| v < low || v > high)
+        {
+            let message = format!("element {i} of the clean input is {}, outside `valid` = [{low}, {high}]", x[i]);
+            return Err(error(Code::ClaimClean, message + "; widen `valid` or scale the data"));
+        }
+        let builder = Builder { network, claim, centres: network.evaluate(&Exact::from_rationals(x)) };
         let output = builder.output_node()?;
-        builder.check_clean_input(x)?;
         let mut problem = builder.graph(output)?;
         problem.coarse = coarse_rows(&claim.coarse, network.nodes()[output].elements())?;
         let centre = &problem.tensors[problem.output].centre;
@@ -103,90 +114,43 @@ struct Builder<'a> {
 }
 
 impl<'a> Builder<'a> {
-    fn new(network: &'a Network, claim: &'a Claim, x: &[Rational]) -> Result<Self> {
-        let expected = network.input().elements();
-        if x.len() != expected {
-            let message = format!("the clean input has {} values, the model's input has {expected}", x.len());
-            return Err(Error::new(Code::ClaimShape, "[inputs]", message));
-        }
-        Ok(Builder { network, claim, centres: network.evaluate(&Exact::from_rationals(x)) })
-    }
-
     fn output_node(&self) -> Result<usize> {
-        let fail = |message: String| Err(Error::new(Code::ClaimTensor, "[output]", message));
         match (&self.claim.output, self.network.outputs()) {
-            (Some(name), _) => {
-                self.network.find(name).map_or_else(|| fail(format!("the model has no tensor `{name}`")), Ok)
-            }
+            (Some(name), _) => self.network.find(name).ok_or_else(|| format!("the model has no tensor `{name}`")),
             (None, [only]) => Ok(*only),
             (None, several) => {
-                fail(format!("the model has {} outputs; name one with `tensor = \"…\"` in [output]", several.len()))
+                Err(format!("the model has {} outputs; name one with `tensor = \"…\"` in [output]", several.len()))
             }
         }
+        .map_err(|message| error(Code::ClaimTensor, message))
     }
 
-    fn check_clean_input(&self, x: &[Rational]) -> Result<()> {
-        let Some((low, high)) = &self.claim.valid else {
-            return Ok(());
+    /// Position of the network node that a perturbation enters at; the output depends on it.
+    fn site(&self, perturb: &Perturb, needed: &[bool]) -> Result<usize> {
+        let site = if perturb.site == "input" { Some(0) } else { self.network.find(&perturb.site) };
+        let message = match site {
+            Some(node) if needed[node] => return Ok(node),
+            Some(_) => format!("the output does not depend on the site `{}`", perturb.site),
+            None => format!("the model has no tensor `{}`; `scalecert inspect` lists them", perturb.site),
         };
-        match x.iter().position(|v| v < low || v > high) {
-            None => Ok(()),
-            Some(i) => {
-                let message = format!(
-                    "element {i} of the clean input is {}, outside `valid` = [{low}, {high}]: the domain would not \
-                     contain the clean input; widen `valid` or scale the data",
-                    x[i]
-                );
-                Err(Error::new(Code::ClaimClean, "[inputs]", message))
-            }
-        }
-    }
-
-    /// Position of the network node that a perturbation enters at.
-    fn site(&self, index: usize) -> Result<usize> {
-        let perturb = &self.claim.perturb[index];
-        if perturb.site == "input" {
-            return Ok(0);
-        }
-        match self.network.find(&perturb.site) {
-            Some(node) => Ok(node),
-            None => perturb.error(
-                Code::ClaimTensor,
-                format!("the model has no tensor `{}` to perturb; `scalecert inspect` lists them", perturb.site),
-            ),
-        }
+        perturb.error(Code::ClaimTensor, message)
     }
 
     fn graph(&self, output: usize) -> Result<Problem> {
-        let sites = (0..self.claim.perturb.len()).map(|i| self.site(i)).collect::<Result<Vec<_>>>()?;
         let needed = self.ancestors(output);
-        for (perturb, &site) in self.claim.perturb.iter().zip(&sites) {
-            if !needed[site] {
-                let message = format!("the output does not depend on the site `{}`", perturb.site);
-                return perturb.error(Code::ClaimTensor, message);
-            }
-        }
-        let mut problem = Problem {
-            tensors: vec![],
-            domain: vec![],
-            cells: vec![],
-            output: 0,
-            clean: vec![],
-            coarse: vec![],
-            names: HashMap::new(),
-        };
+        let sites = self.claim.perturb.iter().map(|p| self.site(p, &needed)).collect::<Result<Vec<_>>>()?;
+        let mut problem = Problem::default();
         // Position of each network node's deviation; `None` where nothing perturbed reaches it.
         let mut deviation: Vec<Option<usize>> = vec![None; self.network.nodes().len()];
         for (node, tensor) in self.network.nodes().iter().enumerate().filter(|(n, _)| needed[*n]) {
             let mut position = match &tensor.op {
                 network::Op::Input => None,
-                network::Op::Relu(from) => {
-                    deviation[*from].map(|from| self.push(&mut problem, node, &tensor.name, Op::Relu(from)))
-                }
-                network::Op::Affine { terms, bias } => {
-                    let terms: Vec<_> =
-                        terms.iter().filter_map(|(p, w)| deviation[*p].map(|p| (p, Arc::clone(w)))).collect();
-                    self.affine(&mut problem, node, terms, bias.is_some())
+                network::Op::Relu(from) => deviation[*from].map(|from| self.push(&mut problem, node, Op::Relu(from))),
+                network::Op::Affine { terms: all, bias } => {
+                    let moved = |(p, w): &Term| deviation[*p].map(|p| (p, Arc::clone(w)));
+                    // A bias, or a term that nothing perturbed reaches, moves the centre.
+                    let same_centre = bias.is_none() && all.len() == 1;
+                    self.affine(&mut problem, node, all.iter().filter_map(moved).collect(), same_centre)
                 }
             };
             let entering: Vec<usize> = (0..sites.len()).filter(|&i| sites[i] == node).collect();
@@ -217,38 +181,25 @@ impl<'a> Builder<'a> {
         needed
     }
 
-    fn push(&self, problem: &mut Problem, node: usize, name: &str, op: Op) -> usize {
-        problem.tensors.push(Tensor { name: name.into(), op, centre: self.centres[node].clone(), clip: None });
+    fn push(&self, problem: &mut Problem, node: usize, op: Op) -> usize {
+        let (name, centre) = (self.network.nodes()[node].name.clone(), self.centres[node].clone());
+        problem.tensors.push(Tensor { name, op, centre, clip: None });
         problem.tensors.len() - 1
     }
 
     /// Appends an affine tensor, or finds a simpler one with the same deviation: the identity of a tensor is that
-    /// tensor, and the identity of an affine tensor plus a bias has that tensor's terms and a centre of its own.
-    fn affine(
-        &self,
-        problem: &mut Problem,
-        node: usize,
-        terms: Vec<(usize, Arc<Linear>)>,
-        biased: bool,
-    ) -> Option<usize> {
-        let identity_of = match &terms[..] {
+    /// tensor, and the identity of an affine tensor with another centre has that tensor's terms.
+    fn affine(&self, problem: &mut Problem, node: usize, terms: Vec<Term>, same_centre: bool) -> Option<usize> {
+        let terms = match &terms[..] {
             [] => return None,
-            [(from, linear)] if linear.is_identity() => Some(*from),
-            _ => None,
-        };
-        // Where a second, unperturbed term was dropped the centre differs too, so compare with the whole node.
-        let network::Op::Affine { terms: all, .. } = &self.network.nodes()[node].op else {
-            return None;
-        };
-        let terms = match identity_of {
-            Some(from) if !biased && all.len() == 1 => return Some(from),
-            Some(from) => match &problem.tensors[from].op {
+            [(from, linear)] if linear.is_identity() => match &problem.tensors[*from].op {
+                _ if same_centre => return Some(*from),
                 Op::Affine(earlier) => earlier.clone(),
                 _ => terms,
             },
-            None => terms,
+            _ => terms,
         };
-        Some(self.push(problem, node, &self.network.nodes()[node].name, Op::Affine(terms)))
+        Some(self.push(problem, node, Op::Affine(terms)))
     }
 
     /// Adds perturbation `index` to the tensor of `node`, whose deviation so far is `position`.
@@ -261,34 +212,30 @@ impl<'a> Builder<'a> {
         alone: bool,
     ) -> Result<usize> {
         let perturb = &self.claim.perturb[index];
-        let (len, name) = (self.network.nodes()[node].elements(), &self.network.nodes()[node].name);
+        let len = self.network.nodes()[node].elements();
         let Generator { mut variables, maps } = generator(perturb, index, len)?;
-        let variables_name = variables.name.clone();
-        let clip = self.claim.valid.as_ref().filter(|_| alone && node == 0).map(|valid| self.clip(valid));
         let block = problem.domain.len();
         let site = if maps.is_empty() && position.is_none() {
-            if let Some((low, high)) = &clip {
-                variables.lower.iter_mut().zip(low).for_each(|(l, c)| *l = c.max(l).clone());
-                variables.upper.iter_mut().zip(high).for_each(|(u, c)| *u = c.min(u).clone());
+            if let (true, 0, Some(valid)) = (alone, node, &self.claim.valid) {
+                let (low, high) = self.clip(valid);
+                variables.lower.iter_mut().zip(low).for_each(|(l, c)| *l = c.max(l.clone()));
+                variables.upper.iter_mut().zip(high).for_each(|(u, c)| *u = c.min(u.clone()));
             }
-            let site = self.push(problem, node, name, Op::Variables(block));
-            problem.names.insert(variables_name, site);
+            let site = self.push(problem, node, Op::Variables(block));
+            problem.names.insert(variables.name.clone(), site);
             site
         } else {
-            let z = problem.tensors.len();
-            let centre = Exact::zeros(variables.lower.len());
-            problem.tensors.push(Tensor { name: variables_name.clone(), op: Op::Variables(block), centre, clip: None });
-            problem.names.insert(variables_name, z);
-            let identity = || Linear::identity(len).map(Arc::new);
+            let (z, name, op) = (problem.tensors.len(), variables.name.clone(), Op::Variables(block));
+            problem.names.insert(name.clone(), z);
+            problem.tensors.push(Tensor { name, op, centre: Exact::zeros(variables.lower.len()), clip: None });
             let too_large = || Error::new(Code::LimitSize, perturb.place.clone(), "the site is too large");
-            let mut terms: Vec<_> = maps.into_iter().map(|map| (z, Arc::new(map))).collect();
+            let identity = Arc::new(Linear::identity(len).ok_or_else(too_large)?);
+            let mut terms: Vec<Term> = maps.into_iter().map(|map| (z, Arc::new(map))).collect();
             if terms.is_empty() {
-                terms.push((z, identity().ok_or_else(too_large)?));
+                terms.push((z, Arc::clone(&identity)));
             }
-            if let Some(earlier) = position {
-                terms.push((earlier, identity().ok_or_else(too_large)?));
-            }
-            self.push(problem, node, name, Op::Affine(terms))
+            terms.extend(position.map(|earlier| (earlier, identity)));
+            self.push(problem, node, Op::Affine(terms))
         };
         variables.tighten();
         problem.domain.push(variables);
@@ -304,29 +251,25 @@ impl<'a> Builder<'a> {
 
 /// The rows of the coarse map, over an output tensor of `len` elements.
 fn coarse_rows(coarse: &Coarse, len: usize) -> Result<Vec<Vec<(usize, Rational)>>> {
-    let fail = |code, message: String| Err(Error::new(code, "[output] coarse", message));
     match coarse {
         Coarse::Identity => Ok((0..len).map(|i| vec![(i, Rational::one())]).collect()),
-        Coarse::Groups { groups, mean } => groups
-            .iter()
-            .map(|group| {
-                if let Some(i) = group.iter().find(|&&i| i >= len) {
-                    return fail(Code::ClaimShape, format!("output {i} is named; the outputs are 0 to {}", len - 1));
-                }
+        Coarse::Groups { groups, mean } => {
+            let row = |group: &Vec<usize>| {
+                let message = || format!("an output of the group {group:?} does not exist: they are 0 to {}", len - 1);
+                ensure(group.iter().all(|&i| i < len), Code::ClaimShape, message())?;
                 let weight = if *mean { Rational::new(1.into(), group.len().into()) } else { Rational::one() };
                 Ok(group.iter().map(|&i| (i, weight.clone())).collect())
-            })
-            .collect(),
-        Coarse::Matrix(rows) => rows
-            .iter()
-            .map(|row| {
-                if row.len() != len {
-                    let message = format!("a row has {} entries, the output has {len}", row.len());
-                    return fail(Code::ClaimShape, message);
-                }
-                Ok(row.iter().enumerate().filter(|(_, g)| !g.is_zero()).map(|(i, g)| (i, g.clone())).collect())
-            })
-            .collect(),
+            };
+            groups.iter().map(row).collect()
+        }
+        Coarse::Matrix(rows) => {
+            let row = |row: &Vec<Rational>| {
+                let message = || format!("a row of the matrix has {} entries, the output has {len}", row.len());
+                ensure(row.len() == len, Code::ClaimShape, message())?;
+                Ok(row.iter().cloned().enumerate().filter(|(_, g)| !g.is_zero()).collect())
+            };
+            rows.iter().map(row).collect()
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use crate::certificate::{self, Answer, Certificate, Proof};
 use crate::claim::{self, Claim, Inputs, Property};
 use crate::data;
 use crate::describe::describe;
-use crate::error::{Class, Code, Error, Result};
+use crate::error::{Class, Code, Error, Result, ensure, error};
 use crate::network::Network;
 use crate::number::Rational;
 use crate::onnx;
@@ -99,21 +99,15 @@ impl Statement {
     }
 
     fn check_header(&self, certificate: &Certificate) -> Result<()> {
-        let differs = |code, what: &str, own: &str, theirs: &str| {
-            let message = format!("this {what} has SHA-256 {own}, the certificate speaks about {theirs}");
-            Err(Error::new(code, "certificate", message))
+        let own = (&self.model_digest, &self.data_digests, &self.claim_digest);
+        let (code, what) = match (own.0 == &certificate.model, own.1 == &certificate.data, own.2 == &certificate.claim)
+        {
+            (true, true, true) => return Ok(()),
+            (false, ..) => (Code::ModelMismatch, format!("model {} to {}", certificate.model, own.0)),
+            (_, false, _) => (Code::DataMismatch, format!("data {:?} to {:?}", certificate.data, own.1)),
+            (.., false) => (Code::ClaimMismatch, format!("claim {} to {}", certificate.claim, own.2)),
         };
-        if certificate.model != self.model_digest {
-            return differs(Code::ModelMismatch, "model", &self.model_digest, &certificate.model);
-        }
-        if certificate.data != self.data_digests {
-            let (own, theirs) = (self.data_digests.join(", "), certificate.data.join(", "));
-            return differs(Code::DataMismatch, "data file", &own, &theirs);
-        }
-        if certificate.claim != self.claim_digest {
-            return differs(Code::ClaimMismatch, "claim", &self.claim_digest, &certificate.claim);
-        }
-        Ok(())
+        Err(error(code, format!("the certificate is about other files; SHA-256 differs: {what}")))
     }
 }
 
@@ -190,9 +184,8 @@ pub fn verify(statement: &Statement, certificate: &[u8], config: &Config) -> Res
         let Ok(position) = rows.binary_search(&answer.row) else {
             return Err(Error::new(Code::CertificateRow, place, "the claim does not ask about this row"));
         };
-        if answers[position].replace(answer).is_some() {
-            return Err(Error::new(Code::CertificateRow, place, "the certificate answers this row twice"));
-        }
+        let again = answers[position].replace(answer).is_some();
+        ensure(!again, Code::CertificateRow, format!("{place} is answered twice"))?;
     }
     let mut verdicts = Vec::with_capacity(rows.len());
     for ((&row, answer), problem) in rows.iter().zip(answers).zip(statement.problems(&rows)) {
