@@ -52,8 +52,11 @@ impl<'c, 'p> Relaxation<'c, 'p> {
                 _ => None,
             };
             lines.push(relu.map(|(from, relu)| {
-                let given = slopes.and_then(|s| s.of(from));
-                (relu.upper_lines(given.and_then(|g| g.upper())), relu.lower_lines(given.and_then(|g| g.lower())))
+                let given = slopes.and_then(|s| s.get(&from));
+                (
+                    relu.upper_lines(given.and_then(|g| g.upper.as_deref())),
+                    relu.lower_lines(given.and_then(|g| g.lower.as_deref())),
+                )
             }));
         }
         Relaxation { case, lines }
