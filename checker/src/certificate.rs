@@ -1,14 +1,15 @@
 //! The certificate file: JSON, optionally gzipped, integers and strings only (`specs/certificate-format.md`).
 //!
-//! Everything here is untrusted. The types say what a certificate may contain; [`Proof`] is one resolved against the
-//! problem that the checker derived, with every reference known to exist.
+//! Everything here is untrusted. The `…Text` types say what a certificate may contain; [`Proof`] is one resolved
+//! against the problem that the checker derived, with every reference known to exist.
 
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Error, Result, ensure, error};
 use crate::number::{Rational, parse_rational};
 use crate::problem::Problem;
 use crate::rules::relu::SLOPE_BITS;
 use flate2::read::MultiGzDecoder;
 use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
 use std::io::Read;
 
 /// The value of `format` that this checker reads.
@@ -17,97 +18,94 @@ pub const FORMAT: &str = "scale-certificate/1";
 /// Largest certificate, after decompression.
 const MAX_BYTES: u64 = 1 << 30;
 
-/// A bundle: one answer for each clean input that it speaks about.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Certificate {
-    pub format: String,
-    /// Free text.
-    pub generator: String,
-    /// SHA-256 of the claim file, in hexadecimal.
-    pub claim: String,
-    /// SHA-256 of the model file.
-    pub model: String,
-    /// SHA-256 of every data file, in the order in which the claim names them.
-    pub data: Vec<String>,
-    pub answers: Vec<Answer>,
+/// Declares types of the certificate's text: JSON objects with these fields and no others. One marked `= default` may
+/// be absent.
+macro_rules! text_types {
+    ($($(#[$doc:meta])* $name:ident {$($(#[$field_doc:meta])* $field:ident: $type:ty $(= $default:ident)?),* $(,)?})*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        pub struct $name {$(
+            $(#[$field_doc])* $(#[serde($default, skip_serializing_if = "is_default")])? pub $field: $type,
+        )*}
+    )*};
 }
 
-/// The answer to one row: a proof or a witness.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Answer {
-    pub row: usize,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub proof: Option<ProofText>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub witness: Option<WitnessText>,
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
-/// A perturbation that breaks the claim: for each `[[perturb]]`, the value of each of its variables.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct WitnessText {
-    pub perturbation: Vec<Vec<String>>,
+text_types! {
+    /// A bundle: one answer for each clean input that it speaks about.
+    Certificate {
+        format: String,
+        /// Free text.
+        generator: String,
+        /// SHA-256 of the claim file, in hexadecimal.
+        claim: String,
+        /// SHA-256 of the model file.
+        model: String,
+        /// SHA-256 of every data file, in the order in which the claim names them.
+        data: Vec<String>,
+        answers: Vec<Answer>,
+    }
+
+    /// The answer to one row: a proof or a witness.
+    Answer { row: usize, proof: Option<ProofText> = default, witness: Option<WitnessText> = default }
+
+    /// A perturbation that breaks the claim: for each `[[perturb]]`, the value of each of its variables.
+    WitnessText { perturbation: Vec<Vec<String>> }
+
+    /// A proof tree in preorder, with tables that its nodes refer to.
+    ProofText {
+        /// Slopes are integers over 2^slope_bits.
+        slope_bits: u32,
+        /// Names of the tensors that the proof refers to, by position in this list.
+        tensors: Vec<String>,
+        /// Slope sets that nodes refer to, by position in this list.
+        slopes: Vec<Vec<SlopesText>> = default,
+        /// The tree: a split is followed by its low child and then by its high child.
+        nodes: Vec<NodeText>,
+    }
+
+    /// Slopes for the ReLU that follows a pre-activation tensor: one integer a neuron, −1 for the default.
+    SlopesText { tensor: usize, lower: Option<Vec<i64>> = default, upper: Option<Vec<i64>> = default }
+
+    /// One node: refinements, then exactly one of split, close and void.
+    NodeText {
+        refine: Vec<RefineText> = default,
+        split: Option<SplitText> = default,
+        /// One entry a cell, in the problem's order.
+        close: Option<Vec<CloseText>> = default,
+        void: Option<ElementText> = default,
+    }
+
+    /// Re-derive bounds of a tensor by back-substitution.
+    RefineText {
+        tensor: usize,
+        /// Which elements; all of them if absent.
+        rows: Option<Vec<usize>> = default,
+        /// Which side; both if absent.
+        side: Option<Side> = default,
+        slopes: Option<usize> = default,
+        multipliers: Vec<MultiplierText> = default,
+    }
+
+    /// Two cases: the element's actual value at most a rational threshold, and at least.
+    SplitText { tensor: usize, element: usize, at: String }
+
+    CloseText {
+        /// One non-negative integer a row of the cell; may be absent if the cell has one row.
+        weights: Option<Vec<i64>> = default,
+        slopes: Option<usize> = default,
+        multipliers: Vec<MultiplierText> = default,
+    }
+
+    ElementText { tensor: usize, element: usize }
 }
 
-/// A proof tree in preorder, with tables that its nodes refer to.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ProofText {
-    /// Slopes are integers over 2^slope_bits.
-    pub slope_bits: u32,
-    /// Names of the tensors that the proof refers to, by position in this list.
-    pub tensors: Vec<String>,
-    /// Slope sets that nodes refer to, by position in this list.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub slopes: Vec<Vec<SlopesText>>,
-    /// The tree: a split is followed by its low child and then by its high child.
-    pub nodes: Vec<NodeText>,
-}
-
-/// Slopes for the ReLU that follows a pre-activation tensor: one integer a neuron, −1 for the default.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SlopesText {
-    pub tensor: usize,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub lower: Option<Vec<i64>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub upper: Option<Vec<i64>>,
-}
-
-/// One node: refinements, then exactly one of split, close and void.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct NodeText {
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub refine: Vec<RefineText>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub split: Option<SplitText>,
-    /// One entry a cell, in the problem's order.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub close: Option<Vec<CloseText>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub void: Option<ElementText>,
-}
-
-/// Re-derive bounds of a tensor by back-substitution.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RefineText {
-    pub tensor: usize,
-    /// Which elements; all of them if absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rows: Option<Vec<usize>>,
-    /// Which side; both if absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub side: Option<Side>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub slopes: Option<usize>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub multipliers: Vec<MultiplierText>,
-}
+/// `[tensor, element, mantissa, exponent]`: the multiplier β = mantissa / 2^exponent.
+pub type MultiplierText = (usize, usize, i64, i32);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -116,87 +114,32 @@ pub enum Side {
     Upper,
 }
 
-/// `[tensor, element, mantissa, exponent]`: the multiplier β = mantissa / 2^exponent.
-pub type MultiplierText = (usize, usize, i64, i32);
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SplitText {
-    pub tensor: usize,
-    pub element: usize,
-    /// Threshold on the element's actual value, a rational.
-    pub at: String,
-}
-
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct CloseText {
-    /// One non-negative integer a row of the cell; may be absent if the cell has one row.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub weights: Option<Vec<i64>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub slopes: Option<usize>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub multipliers: Vec<MultiplierText>,
-}
-
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ElementText {
-    pub tensor: usize,
-    pub element: usize,
-}
-
 /// Reads certificate bytes.
 pub fn parse(bytes: &[u8]) -> Result<Certificate> {
-    let malformed = |message: String| Error::new(Code::CertificateFormat, "", message);
-    let unpacked;
-    let bytes = if bytes.starts_with(&[0x1f, 0x8b]) {
-        let mut buffer = Vec::new();
-        let read = MultiGzDecoder::new(bytes).take(MAX_BYTES + 1).read_to_end(&mut buffer);
+    let malformed = |message: String| error(Code::CertificateFormat, message);
+    let (packed, mut unpacked) = (bytes.starts_with(&[0x1f, 0x8b]), Vec::new());
+    if packed {
+        let read = MultiGzDecoder::new(bytes).take(MAX_BYTES + 1).read_to_end(&mut unpacked);
         read.map_err(|e| malformed(format!("the gzip data is damaged: {e}")))?;
-        unpacked = buffer;
-        &unpacked[..]
-    } else {
-        bytes
-    };
-    if bytes.len() as u64 > MAX_BYTES {
-        let message = format!("a certificate may have at most {MAX_BYTES} bytes");
-        return Err(Error::new(Code::LimitSize, "", message));
     }
-    let certificate: Certificate = serde_json::from_slice(bytes).map_err(|e| malformed(e.to_string()))?;
+    let json = if packed { &unpacked } else { bytes };
+    let fits = json.len() as u64 <= MAX_BYTES;
+    ensure(fits, Code::LimitSize, format!("a certificate may have at most {MAX_BYTES} bytes"))?;
+    let certificate: Certificate = serde_json::from_slice(json).map_err(|e| malformed(e.to_string()))?;
     if certificate.format != FORMAT {
         return Err(malformed(format!("format `{}` is not known; this checker reads `{FORMAT}`", certificate.format)));
     }
     Ok(certificate)
 }
 
-/// Slopes for one ReLU: `None` asks for the default.
+/// Slopes for one ReLU, over 2^[`SLOPE_BITS`]; an inner `None` asks for the default.
 pub struct Slopes {
-    tensor: usize,
-    lower: Option<Vec<Option<i64>>>,
-    upper: Option<Vec<Option<i64>>>,
+    pub lower: Option<Vec<Option<i64>>>,
+    pub upper: Option<Vec<Option<i64>>>,
 }
 
-impl Slopes {
-    pub fn lower(&self) -> Option<&[Option<i64>]> {
-        self.lower.as_deref()
-    }
-
-    pub fn upper(&self) -> Option<&[Option<i64>]> {
-        self.upper.as_deref()
-    }
-}
-
-/// Slopes for several ReLUs, over 2^[`SLOPE_BITS`].
-pub struct SlopeSet(Vec<Slopes>);
-
-impl SlopeSet {
-    /// The slopes for the ReLU that follows tensor `t` of the problem.
-    pub fn of(&self, t: usize) -> Option<&Slopes> {
-        self.0.iter().find(|s| s.tensor == t)
-    }
-}
+/// Slopes for the ReLUs that follow these tensors of the problem.
+pub type SlopeSet = HashMap<usize, Slopes>;
 
 /// β = mantissa / 2^exp at one element of one tensor of the problem.
 pub struct Multiplier {
@@ -208,7 +151,8 @@ pub struct Multiplier {
 
 pub struct Refine {
     pub tensor: usize,
-    pub rows: Vec<usize>,
+    /// Which elements; all of them if `None`.
+    pub rows: Option<Vec<usize>>,
     pub side: Option<Side>,
     pub slopes: Option<usize>,
     pub multipliers: Vec<Multiplier>,
@@ -241,157 +185,112 @@ pub struct Proof {
 impl Proof {
     /// Resolves the names and positions of a certificate's proof.
     pub fn new(text: &ProofText, problem: &Problem) -> Result<Self> {
-        if text.slope_bits > SLOPE_BITS {
-            let message = format!("`slope_bits` is {}; at most {SLOPE_BITS} is supported", text.slope_bits);
-            return Err(Error::new(Code::SlopeRange, "proof", message));
-        }
-        let tensors = text.tensors.iter().map(|name| match problem.find(name) {
-            Some(t) => Ok(t),
-            None => reference("proof", format!("the problem has no tensor `{name}`")),
-        });
-        let resolver = Resolver { problem, tensors: tensors.collect::<Result<_>>()?, sets: text.slopes.len() };
-        let slopes = text.slopes.iter().enumerate().map(|(i, set)| {
-            let place = format!("slope set {i}");
-            let set = set.iter().map(|s| resolver.slopes(s, text.slope_bits, &place)).collect::<Result<Vec<_>>>()?;
-            match (1..set.len()).any(|i| set[..i].iter().any(|s| s.tensor == set[i].tensor)) {
-                true => reference(&place, "a tensor is named twice".into()),
-                false => Ok(SlopeSet(set)),
-            }
-        });
-        let slopes = slopes.collect::<Result<_>>()?;
-        let nodes = text.nodes.iter().enumerate().map(|(i, node)| resolver.node(node, &format!("node {i}")));
-        Ok(Proof { slopes, nodes: nodes.collect::<Result<_>>()? })
+        let message = format!("`slope_bits` is {}; at most {SLOPE_BITS} is supported", text.slope_bits);
+        ensure(text.slope_bits <= SLOPE_BITS, Code::SlopeRange, message)?;
+        let find = |name: &String| known(problem.find(name), || format!("the problem has no tensor `{name}`"));
+        let tensors = text.tensors.iter().map(find).collect::<Result<_>>()?;
+        let resolver = Resolver { text, problem, tensors };
+        let at = |what, i| move |e: Error| e.within(&format!("{what} {i}"));
+        let slopes = text.slopes.iter().enumerate().map(|(i, set)| resolver.set(set).map_err(at("slope set", i)));
+        let nodes = text.nodes.iter().enumerate().map(|(i, node)| resolver.node(node).map_err(at("node", i)));
+        Ok(Proof { slopes: slopes.collect::<Result<_>>()?, nodes: nodes.collect::<Result<_>>()? })
     }
 }
 
-fn reference<T>(place: &str, message: String) -> Result<T> {
-    Err(Error::new(Code::ProofReference, place, message))
+/// What a reference stands for, if it exists.
+fn known<T>(value: Option<T>, otherwise: impl FnOnce() -> String) -> Result<T> {
+    value.ok_or_else(|| error(Code::ProofReference, otherwise()))
 }
 
-struct Resolver<'p> {
-    problem: &'p Problem,
+struct Resolver<'a> {
+    text: &'a ProofText,
+    problem: &'a Problem,
     tensors: Vec<usize>,
-    /// Number of slope sets.
-    sets: usize,
 }
 
 impl Resolver<'_> {
-    fn tensor(&self, position: usize, place: &str) -> Result<usize> {
-        match self.tensors.get(position) {
-            Some(&t) => Ok(t),
-            None => reference(place, format!("tensor {position} is not in the list `tensors`")),
+    /// A tensor's position in the problem, and its number of elements.
+    fn tensor(&self, position: usize) -> Result<(usize, usize)> {
+        let t = known(self.tensors.get(position), || format!("tensor {position} is not in the list `tensors`"))?;
+        Ok((*t, self.problem.tensors[*t].centre.len()))
+    }
+
+    fn element(&self, position: usize, element: usize) -> Result<(usize, usize)> {
+        let (t, len) = self.tensor(position)?;
+        let name = &self.problem.tensors[t].name;
+        known((element < len).then_some((t, element)), || format!("`{name}` has {len} elements, not element {element}"))
+    }
+
+    fn set(&self, set: &[SlopesText]) -> Result<SlopeSet> {
+        let mut slopes = SlopeSet::new();
+        for text in set {
+            let (tensor, len) = self.tensor(text.tensor)?;
+            let (lower, upper) = (self.slopes(&text.lower, len)?, self.slopes(&text.upper, len)?);
+            let earlier = slopes.insert(tensor, Slopes { lower, upper });
+            ensure(earlier.is_none(), Code::ProofReference, "a tensor is named twice")?;
         }
+        Ok(slopes)
     }
 
-    fn element(&self, tensor: usize, element: usize, place: &str) -> Result<(usize, usize)> {
-        let t = self.tensor(tensor, place)?;
-        let len = self.problem.tensors[t].centre.len();
-        if element < len {
-            return Ok((t, element));
-        }
-        reference(
-            place,
-            format!("`{}` has {len} elements, there is no element {element}", self.problem.tensors[t].name),
-        )
+    fn slopes(&self, slopes: &Option<Vec<i64>>, len: usize) -> Result<Option<Vec<Option<i64>>>> {
+        let (Some(slopes), bits) = (slopes, self.text.slope_bits) else { return Ok(None) };
+        let valid = slopes.len() == len && slopes.iter().all(|s| (-1..=1 << bits).contains(s));
+        let message = format!("needs {len} slopes, each from 0 to 2^{bits}, or −1 for the default");
+        ensure(valid, Code::SlopeRange, message)?;
+        Ok(Some(slopes.iter().map(|&s| (s >= 0).then_some(s << (SLOPE_BITS - bits))).collect()))
     }
 
-    fn set(&self, slopes: Option<usize>, place: &str) -> Result<Option<usize>> {
-        match slopes {
-            Some(i) if i >= self.sets => reference(place, format!("there is no slope set {i}")),
-            valid => Ok(valid),
-        }
-    }
-
-    fn slopes(&self, text: &SlopesText, bits: u32, place: &str) -> Result<Slopes> {
-        let tensor = self.tensor(text.tensor, place)?;
-        let len = self.problem.tensors[tensor].centre.len();
-        let list = |slopes: &Option<Vec<i64>>| {
-            let Some(slopes) = slopes else {
-                return Ok(None);
-            };
-            let valid = slopes.len() == len && slopes.iter().all(|s| (-1..=1 << bits).contains(s));
-            if !valid {
-                let message = format!("needs {len} slopes, each from 0 to 2^{bits}, or −1 for the default");
-                return Err(Error::new(Code::SlopeRange, place, message));
-            }
-            Ok(Some(slopes.iter().map(|&s| (s >= 0).then_some(s << (SLOPE_BITS - bits))).collect()))
-        };
-        Ok(Slopes { tensor, lower: list(&text.lower)?, upper: list(&text.upper)? })
-    }
-
-    fn multipliers(&self, text: &[MultiplierText], place: &str) -> Result<Vec<Multiplier>> {
+    /// What steers one back-substitution: a slope set, and multipliers.
+    fn hints(&self, slopes: Option<usize>, text: &[MultiplierText]) -> Result<(Option<usize>, Vec<Multiplier>)> {
+        let exists = slopes.is_none_or(|i| i < self.text.slopes.len());
+        known(exists.then_some(()), || format!("there is no slope set {}", slopes.unwrap_or_default()))?;
         let resolve = |&(tensor, element, mantissa, exp): &MultiplierText| {
-            let (tensor, element) = self.element(tensor, element, place)?;
-            if mantissa.unsigned_abs() >= 1 << 48 || !(-256..=256).contains(&exp) {
-                return reference(place, "a multiplier needs |mantissa| < 2^48 and |exponent| ≤ 256".into());
-            }
+            let (tensor, element) = self.element(tensor, element)?;
+            let fits = mantissa.unsigned_abs() < 1 << 48 && (-256..=256).contains(&exp);
+            ensure(fits, Code::ProofReference, "a multiplier needs |mantissa| < 2^48 and |exponent| ≤ 256")?;
             Ok(Multiplier { tensor, element, mantissa, exp })
         };
-        text.iter().map(resolve).collect()
+        Ok((slopes, text.iter().map(resolve).collect::<Result<_>>()?))
     }
 
-    fn node(&self, text: &NodeText, place: &str) -> Result<Node> {
-        let refine = text.refine.iter().map(|r| self.refine(r, place)).collect::<Result<_>>()?;
+    fn node(&self, text: &NodeText) -> Result<Node> {
+        let refine = text.refine.iter().map(|refine| self.refine(refine)).collect::<Result<_>>()?;
         let end = match (&text.split, &text.close, &text.void) {
-            (Some(split), None, None) => {
-                let (tensor, element) = self.element(split.tensor, split.element, place)?;
-                match parse_rational(&split.at) {
-                    Some(at) => End::Split { tensor, element, at },
-                    None => return reference(place, format!("`{}` is not a rational", split.at)),
-                }
+            (Some(SplitText { tensor, element, at }), None, None) => {
+                let (tensor, element) = self.element(*tensor, *element)?;
+                let at = known(parse_rational(at), || format!("`{at}` is not a rational"))?;
+                End::Split { tensor, element, at }
             }
-            (None, Some(close), None) => End::Close(self.close(close, place)?),
+            (None, Some(close), None) => End::Close(self.close(close)?),
             (None, None, Some(void)) => {
-                let (tensor, element) = self.element(void.tensor, void.element, place)?;
+                let (tensor, element) = self.element(void.tensor, void.element)?;
                 End::Void { tensor, element }
             }
-            _ => {
-                let message = "exactly one of `split`, `close` and `void` ends a node";
-                return Err(Error::new(Code::TreeNode, place, message));
-            }
+            _ => return Err(error(Code::TreeNode, "exactly one of `split`, `close` and `void` ends a node")),
         };
         Ok(Node { refine, end })
     }
 
-    fn refine(&self, text: &RefineText, place: &str) -> Result<Refine> {
-        let tensor = self.tensor(text.tensor, place)?;
-        let len = self.problem.tensors[tensor].centre.len();
-        let rows = match &text.rows {
-            None => (0..len).collect(),
-            Some(rows) => {
-                rows.iter().map(|&row| self.element(text.tensor, row, place).map(|_| row)).collect::<Result<_>>()?
-            }
-        };
-        Ok(Refine {
-            tensor,
-            rows,
-            side: text.side,
-            slopes: self.set(text.slopes, place)?,
-            multipliers: self.multipliers(&text.multipliers, place)?,
-        })
+    fn refine(&self, text: &RefineText) -> Result<Refine> {
+        let (tensor, _) = self.tensor(text.tensor)?;
+        let row = |&row: &usize| self.element(text.tensor, row).map(|_| row);
+        let rows = text.rows.as_ref().map(|rows| rows.iter().map(row).collect()).transpose()?;
+        let (slopes, multipliers) = self.hints(text.slopes, &text.multipliers)?;
+        Ok(Refine { tensor, rows, side: text.side, slopes, multipliers })
     }
 
-    fn close(&self, text: &[CloseText], place: &str) -> Result<Vec<Close>> {
-        let cells = &self.problem.cells;
-        if text.len() != cells.len() {
-            return reference(
-                place,
-                format!("`close` has {} entries; the problem has {} cells", text.len(), cells.len()),
-            );
-        }
+    fn close(&self, text: &[CloseText]) -> Result<Vec<Close>> {
+        let (cells, entries) = (&self.problem.cells, text.len());
+        let message = format!("`close` has {entries} entries; the problem has {} cells", cells.len());
+        ensure(entries == cells.len(), Code::ProofReference, message)?;
         let resolve = |(cell, entry): (usize, &CloseText)| {
             let rows = cells[cell].rows.len();
-            let weights = entry.weights.clone().unwrap_or_else(|| vec![1; if rows == 1 { 1 } else { 0 }]);
+            let weights = entry.weights.clone().unwrap_or_else(|| vec![1]);
             let valid = weights.len() == rows && weights.iter().all(|w| (0..1 << 16).contains(w));
-            if !valid {
-                let message = format!("cell {cell} needs {rows} weights, each from 0 to 65535");
-                return Err(Error::new(Code::CellWeights, place, message));
-            }
-            Ok(Close {
-                weights,
-                slopes: self.set(entry.slopes, place)?,
-                multipliers: self.multipliers(&entry.multipliers, place)?,
-            })
+            let message = format!("cell {cell} needs {rows} weights, each from 0 to 65535");
+            ensure(valid, Code::CellWeights, message)?;
+            let (slopes, multipliers) = self.hints(entry.slopes, &entry.multipliers)?;
+            Ok(Close { weights, slopes, multipliers })
         };
         text.iter().enumerate().map(resolve).collect()
     }

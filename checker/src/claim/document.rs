@@ -2,144 +2,126 @@
 
 use crate::error::{Code, Error, Result};
 use crate::number::{Rational, parse_rational};
-use std::ops::Range;
-use toml::Spanned;
+use num::Signed;
 use toml::de::{DeTable, DeValue};
 
-/// The text of a claim and its name, for errors.
-pub struct Document<'a> {
-    pub name: &'a str,
-    pub text: &'a str,
-}
-
-impl Document<'_> {
-    pub fn error<T>(&self, code: Code, span: &Range<usize>, message: impl Into<String>) -> Result<T> {
-        let before = self.text.as_bytes().get(..span.start).unwrap_or_default();
-        let line = 1 + before.iter().filter(|&&b| b == b'\n').count();
-        Err(Error::new(code, format!("{}:{line}", self.name), message))
-    }
-
-    pub fn parse(&self) -> Result<Spanned<DeTable<'_>>> {
-        DeTable::parse(self.text).or_else(|e| {
-            self.error(Code::ClaimSyntax, &e.span().unwrap_or(0..0), format!("not valid TOML: {}", e.message()))
-        })
-    }
-}
-
-/// A value and where it stands.
+/// A key of the document, with its value if it is given.
 #[derive(Clone, Copy)]
 pub struct Item<'a> {
-    doc: &'a Document<'a>,
-    pub key: &'a str,
-    value: &'a Spanned<DeValue<'a>>,
-}
-
-/// A table all of whose keys are known.
-pub struct Table<'a> {
-    doc: &'a Document<'a>,
-    table: &'a DeTable<'a>,
-    span: Range<usize>,
+    /// Name and text of the document, for errors.
     name: &'a str,
+    text: &'a str,
+    /// Where the value stands; if it is missing, the table that it is missing in.
+    start: usize,
+    key: &'a str,
+    value: Option<&'a DeValue<'a>>,
 }
 
-impl<'a> Table<'a> {
-    /// A table in which a key outside `keys` is an error.
-    pub fn new(
-        doc: &'a Document<'a>,
-        name: &'a str,
-        table: &'a DeTable<'a>,
-        span: Range<usize>,
-        keys: &[&str],
-    ) -> Result<Self> {
-        for key in table.keys() {
-            if !keys.contains(&key.get_ref().as_ref()) {
-                let message = format!("unknown key `{}` in {name}; known keys are {}", key.get_ref(), keys.join(", "));
-                return doc.error(Code::ClaimUnknownKey, &key.span(), message);
-            }
+/// Reads a document by a function that gets all of it as one table.
+pub fn read<T>(name: &str, text: &str, read: impl FnOnce(&Item<'_>) -> Result<T>) -> Result<T> {
+    let item = |start, value| Item { name, text, start, key: "claim", value };
+    match DeTable::parse(text) {
+        Ok(table) => read(&item(0, Some(&DeValue::Table(table.into_inner())))),
+        Err(e) => {
+            let start = e.span().map_or(0, |span| span.start);
+            item(start, None).error(Code::ClaimSyntax, format!("not valid TOML: {}", e.message()))
         }
-        Ok(Table { doc, table, span, name })
-    }
-
-    pub fn get(&self, key: &'a str) -> Option<Item<'a>> {
-        self.table.get(key).map(|value| Item { doc: self.doc, key, value })
-    }
-
-    pub fn need(&self, key: &'a str) -> Result<Item<'a>> {
-        match self.get(key) {
-            Some(item) => Ok(item),
-            None => self.error(Code::ClaimMissingKey, format!("`{key}` is missing in {}", self.name)),
-        }
-    }
-
-    pub fn error<T>(&self, code: Code, message: impl Into<String>) -> Result<T> {
-        self.doc.error(code, &self.span, message)
     }
 }
 
 impl<'a> Item<'a> {
+    /// File and line.
+    pub fn place(&self) -> String {
+        let before = self.text.as_bytes().iter().take(self.start);
+        format!("{}:{}", self.name, 1 + before.filter(|&&byte| byte == b'\n').count())
+    }
+
     pub fn error<T>(&self, code: Code, message: impl Into<String>) -> Result<T> {
-        self.doc.error(code, &self.value.span(), message)
+        Err(Error::new(code, self.place(), message))
     }
 
-    fn expected<T>(&self, what: &str) -> Result<T> {
-        self.error(Code::ClaimValue, format!("`{}` must be {what}", self.key))
+    pub fn ensure(&self, holds: bool, code: Code, message: impl Into<String>) -> Result<()> {
+        if holds { Ok(()) } else { self.error(code, message) }
     }
 
-    pub fn is_text(&self) -> bool {
-        matches!(self.value.get_ref(), DeValue::String(_))
-    }
-
-    pub fn text(&self) -> Result<&'a str> {
-        if let DeValue::String(s) = self.value.get_ref() { Ok(s) } else { self.expected("a string in quotes") }
-    }
-
-    /// A non-negative integer.
-    pub fn count(&self) -> Result<usize> {
-        let DeValue::Integer(i) = self.value.get_ref() else {
-            return self.expected("a whole number");
-        };
-        match usize::from_str_radix(i.as_str(), i.radix()) {
-            Ok(n) if n <= 1 << 32 => Ok(n),
-            _ => self.expected("a whole number from 0 to 4294967296"),
+    /// What was read from the value, or the error that it must be `what`.
+    fn expect<T>(&self, read: Option<T>, what: &str) -> Result<T> {
+        match (read, self.value) {
+            (Some(read), _) => Ok(read),
+            (None, None) => self.error(Code::ClaimMissingKey, format!("`{}` is missing; it must be {what}", self.key)),
+            (None, Some(_)) => self.error(Code::ClaimValue, format!("`{}` must be {what}", self.key)),
         }
     }
 
-    /// An exact rational: a string such as "1/32" or "0.1", or an integer.
+    pub fn is_given(&self) -> bool {
+        self.value.is_some()
+    }
+
+    /// What `read` makes of the value, if it is given.
+    pub fn optional<T>(&self, read: impl Fn(&Self) -> Result<T>) -> Result<Option<T>> {
+        self.value.map(|_| read(self)).transpose()
+    }
+
+    pub fn text(&self) -> Result<&'a str> {
+        let text = if let Some(DeValue::String(text)) = self.value { Some(text.as_ref()) } else { None };
+        self.expect(text, "a string in quotes")
+    }
+
+    /// What the text stands for among these choices.
+    pub fn choice<T: Clone>(&self, choices: &[(&str, T)]) -> Result<T> {
+        let text = self.text()?;
+        let names: Vec<String> = choices.iter().map(|(name, _)| format!("\"{name}\"")).collect();
+        let chosen = choices.iter().find(|(name, _)| *name == text).map(|(_, value)| value.clone());
+        self.expect(chosen, &names.join(" or "))
+    }
+
+    /// A number from 0 to 2^32.
+    pub fn count(&self) -> Result<usize> {
+        let Some(DeValue::Integer(i)) = self.value else { return self.expect(None, "a whole number") };
+        let count = usize::from_str_radix(i.as_str(), i.radix()).ok().filter(|&n| n <= 1 << 32);
+        self.expect(count, "a whole number from 0 to 4294967296")
+    }
+
     pub fn rational(&self) -> Result<Rational> {
-        let value = match self.value.get_ref() {
-            DeValue::String(s) => parse_rational(s),
-            DeValue::Integer(i) if i.radix() == 10 => parse_rational(i.as_str()),
-            DeValue::Float(f) => {
+        let value = match self.value {
+            Some(DeValue::String(s)) => parse_rational(s),
+            Some(DeValue::Integer(i)) if i.radix() == 10 => parse_rational(i.as_str()),
+            Some(DeValue::Float(f)) => {
                 let message = format!("write `{0}` in quotes, \"{0}\": it is then read exactly", f.as_str());
                 return self.error(Code::ClaimValue, message);
             }
             _ => None,
         };
-        value.map_or_else(|| self.expected("an exact number such as \"1/32\", \"0.1\" or 3"), Ok)
+        self.expect(value, "an exact number such as \"1/32\", \"0.1\" or 3")
+    }
+
+    pub fn non_negative(&self) -> Result<Rational> {
+        let value = self.rational()?;
+        self.expect(Some(value).filter(|value| !value.is_negative()), "at least 0")
     }
 
     pub fn is_array(&self) -> bool {
-        matches!(self.value.get_ref(), DeValue::Array(_))
+        matches!(self.value, Some(DeValue::Array(_)))
     }
 
     /// The elements of an array that is not empty.
-    pub fn array(&self) -> Result<Vec<Item<'a>>> {
-        match self.value.get_ref() {
-            DeValue::Array(a) if !a.is_empty() => {
-                Ok(a.iter().map(|value| Item { doc: self.doc, key: self.key, value }).collect())
-            }
-            _ => self.expected("an array with at least one element"),
-        }
+    pub fn list<T>(&self, read: impl Fn(&Self) -> Result<T>) -> Result<Vec<T>> {
+        let array = if let Some(DeValue::Array(array)) = self.value { Some(array) } else { None };
+        let array = self.expect(array.filter(|array| !array.is_empty()), "an array with at least one element")?;
+        array.iter().map(|v| read(&Item { start: v.span().start, value: Some(v.get_ref()), ..*self })).collect()
     }
 
-    pub fn list<T>(&self, f: impl Fn(&Item<'a>) -> Result<T>) -> Result<Vec<T>> {
-        self.array()?.iter().map(f).collect()
-    }
-
-    pub fn table(&self, keys: &[&str]) -> Result<Table<'a>> {
-        match self.value.get_ref() {
-            DeValue::Table(t) => Table::new(self.doc, self.key, t, self.value.span(), keys),
-            _ => self.expected("a table"),
+    /// The items of a table that may have these keys.
+    pub fn table<const N: usize>(&self, keys: [&'a str; N]) -> Result<[Item<'a>; N]> {
+        let table = if let Some(DeValue::Table(table)) = self.value { Some(table) } else { None };
+        let table = self.expect(table, "a table")?;
+        if let Some(key) = table.keys().find(|key| !keys.contains(&key.get_ref().as_ref())) {
+            let message = format!("unknown key `{}` in `{}`; known are {}", key.get_ref(), self.key, keys.join(", "));
+            return Item { start: key.span().start, ..*self }.error(Code::ClaimUnknownKey, message);
         }
+        Ok(keys.map(|key| match table.get(key) {
+            Some(value) => Item { start: value.span().start, key, value: Some(value.get_ref()), ..*self },
+            None => Item { key, value: None, ..*self },
+        }))
     }
 }

@@ -4,8 +4,7 @@ mod document;
 
 use crate::error::{Code, Error, Result};
 use crate::number::Rational;
-use document::{Document, Item, Table};
-use num::{Signed, Zero};
+use document::Item;
 use std::path::PathBuf;
 
 /// Most rows of one claim.
@@ -91,191 +90,110 @@ pub enum Property {
 
 /// Reads a claim; `name` stands in errors before the line number.
 pub fn parse(name: &str, text: &str) -> Result<Claim> {
-    let doc = Document { name, text };
-    let root = doc.parse()?;
-    let root = Table::new(&doc, "the claim", root.get_ref(), 0..0, &["model", "inputs", "perturb", "output"])?;
-    let model = PathBuf::from(root.need("model")?.text()?);
-    let inputs = root.need("inputs")?.table(&["file", "rows", "point", "valid"])?;
-    let valid = inputs.get("valid").map(|v| valid_range(&v)).transpose()?;
-    let output = root.need("output")?.table(&["tensor", "coarse", "tolerance", "decision"])?;
+    document::read(name, text, claim)
+}
+
+fn claim(item: &Item<'_>) -> Result<Claim> {
+    let [model, inputs, perturbs, output] = item.table(["model", "inputs", "perturb", "output"])?;
+    let [point, file, rows, valid] = inputs.table(["point", "file", "rows", "valid"])?;
+    let [tensor, coarse_map, tolerance, decision] = output.table(["tensor", "coarse", "tolerance", "decision"])?;
+    let inputs = match (point.is_given(), file.is_given(), rows.is_given()) {
+        (true, false, false) => Inputs::Point(point.list(Item::rational)?),
+        (false, true, true) => Inputs::Rows { file: file.text()?.into(), rows: row_list(&rows)? },
+        _ => return inputs.error(Code::ClaimMissingKey, "[inputs] needs either `point`, or `file` and `rows`"),
+    };
+    let property = match (tolerance.is_given(), decision.is_given()) {
+        (true, false) => Property::Tolerance(tolerance.non_negative()?),
+        (false, true) => decision.choice(&[("winner", Property::Winner)])?,
+        _ => return output.error(Code::ClaimMissingKey, "[output] needs either `tolerance` or `decision`"),
+    };
     Ok(Claim {
-        model,
-        inputs: clean_inputs(&inputs)?,
-        valid,
-        perturb: root.need("perturb")?.list(perturb)?,
-        output: output.get("tensor").map(|t| t.text().map(str::to_owned)).transpose()?,
-        coarse: coarse(&output)?,
-        property: property(&output)?,
+        model: model.text()?.into(),
+        inputs,
+        valid: valid.optional(range)?,
+        perturb: perturbs.list(perturb)?,
+        output: tensor.optional(Item::text)?.map(str::to_owned),
+        coarse: coarse_map.optional(coarse)?.unwrap_or(Coarse::Identity),
+        property,
     })
 }
 
-fn valid_range(item: &Item<'_>) -> Result<(Rational, Rational)> {
+fn range(item: &Item<'_>) -> Result<(Rational, Rational)> {
     match &item.list(Item::rational)?[..] {
         [low, high] if low <= high => Ok((low.clone(), high.clone())),
         _ => item.error(Code::ClaimValue, "`valid` must be [lowest, highest], such as [\"0\", \"1\"]"),
     }
 }
 
-fn clean_inputs(table: &Table<'_>) -> Result<Inputs> {
-    match (table.get("point"), table.get("file"), table.get("rows")) {
-        (Some(point), None, None) => Ok(Inputs::Point(point.list(Item::rational)?)),
-        (None, Some(file), Some(rows)) => Ok(Inputs::Rows { file: file.text()?.into(), rows: row_list(&rows)? }),
-        _ => table.error(
-            Code::ClaimMissingKey,
-            "[inputs] needs either `point = [...]`, or `file = \"data.csv\"` and `rows = [0, 1]` or `rows = \"0..100\"`",
-        ),
+fn row_list(item: &Item<'_>) -> Result<Vec<usize>> {
+    let Ok(text) = item.text() else { return distinct(item) };
+    let ends = text.split_once("..").and_then(|(a, b)| Some((a.parse::<usize>().ok()?, b.parse().ok()?)));
+    match ends {
+        Some((first, end)) if first < end && end - first <= MAX_ROWS => Ok((first..end).collect()),
+        _ => item.error(Code::ClaimValue, "`rows` must be a range such as \"0..100\" (the end is excluded)"),
     }
 }
 
-fn row_list(item: &Item<'_>) -> Result<Vec<usize>> {
-    let mut rows: Vec<usize> = if item.is_text() {
-        let range = item.text()?.split_once("..").and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
-        match range {
-            Some((first, end)) if first < end && end - first <= MAX_ROWS => (first..end).collect(),
-            _ => {
-                return item.error(Code::ClaimValue, "`rows` must be a range such as \"0..100\" (the end is excluded)");
-            }
-        }
-    } else {
-        item.list(Item::count)?
-    };
-    rows.sort_unstable();
-    if rows.windows(2).any(|w| w[0] == w[1]) {
-        return item.error(Code::ClaimValue, "a row is named twice in `rows`");
-    }
-    Ok(rows)
+/// Numbers in increasing order, each named once.
+fn distinct(item: &Item<'_>) -> Result<Vec<usize>> {
+    let mut numbers = item.list(Item::count)?;
+    numbers.sort_unstable();
+    item.ensure(numbers.windows(2).all(|w| w[0] != w[1]), Code::ClaimValue, "a number is given twice")?;
+    Ok(numbers)
 }
 
 fn perturb(item: &Item<'_>) -> Result<Perturb> {
-    let table = item.table(&["site", "scale", "amplitude"])?;
-    let scale = table.need("scale")?;
+    let [site, scale, amplitude] = item.table(["site", "scale", "amplitude"])?;
     let family = family(&scale)?;
-    let amplitude_item = table.need("amplitude")?;
-    let amplitude =
-        if amplitude_item.is_array() { amplitude_item.list(Item::rational)? } else { vec![amplitude_item.rational()?] };
-    if amplitude.iter().any(Signed::is_negative) {
-        return amplitude_item.error(Code::ClaimValue, "an amplitude must not be negative");
-    }
-    let bands = match &family {
-        Family::Haar(grid) => grid.cutoff.ilog2() as usize,
-        _ => 1,
-    };
-    if amplitude.len() != 1 && amplitude.len() != bands {
-        let message =
-            format!("{} amplitudes are given; give one, or one for each of the {bands} bands", amplitude.len());
-        return amplitude_item.error(Code::ClaimValue, message);
-    }
-    let place = match amplitude_item.error::<()>(Code::ClaimValue, "") {
-        Err(e) => e.place,
-        Ok(()) => String::new(),
-    };
-    Ok(Perturb { site: table.need("site")?.text()?.to_owned(), family, amplitude, place })
+    let bands = if let Family::Haar(grid) = &family { grid.cutoff.ilog2() as usize } else { 1 };
+    let read = Item::non_negative;
+    let values = if amplitude.is_array() { amplitude.list(read)? } else { vec![read(&amplitude)?] };
+    let message = format!("{} amplitudes are given; give one, or one for each of the {bands} bands", values.len());
+    amplitude.ensure(values.len() == 1 || values.len() == bands, Code::ClaimValue, message)?;
+    Ok(Perturb { site: site.text()?.to_owned(), family, amplitude: values, place: amplitude.place() })
 }
 
 fn family(item: &Item<'_>) -> Result<Family> {
-    let table = item.table(&["family", "shape", "spatial", "cutoff"])?;
-    let name = table.need("family")?;
+    let [name, shape, spatial, cutoff] = item.table(["family", "shape", "spatial", "cutoff"])?;
     match name.text()? {
-        "none" => {
-            let extra = ["shape", "spatial", "cutoff"].iter().find_map(|k| table.get(k));
-            match extra {
-                Some(extra) => {
-                    extra.error(Code::ClaimUnknownKey, format!("family `none` has no `{}`; remove it", extra.key))
-                }
-                None => Ok(Family::None),
-            }
-        }
-        "block-mean" => Ok(Family::BlockMean(grid(&table)?)),
+        "none" => item.table(["family"]).map(|_| Family::None),
+        "block-mean" => Ok(Family::BlockMean(grid(&shape, &spatial, &cutoff)?)),
         "haar" => {
-            let grid = grid(&table)?;
-            if !grid.cutoff.is_power_of_two() {
-                let message = format!("the `haar` cutoff {} must be a power of two", grid.cutoff);
-                return table.need("cutoff")?.error(Code::ClaimShape, message);
-            }
+            let grid = grid(&shape, &spatial, &cutoff)?;
+            let message = format!("the `haar` cutoff {} must be a power of two", grid.cutoff);
+            cutoff.ensure(grid.cutoff.is_power_of_two(), Code::ClaimShape, message)?;
             Ok(Family::Haar(grid))
         }
-        other => name.error(
-            Code::ClaimValue,
-            format!("family `{other}` is not known; known are `none`, `block-mean` and `haar`"),
-        ),
+        _ => name.error(Code::ClaimValue, "`family` must be \"none\", \"block-mean\" or \"haar\""),
     }
 }
 
-fn grid(table: &Table<'_>) -> Result<Grid> {
-    let shape_item = table.need("shape")?;
-    let shape = shape_item.list(Item::count)?;
-    let spatial = table.get("spatial").map(|s| s.count()).transpose()?.unwrap_or(shape.len().min(2));
-    if !(1..=2).contains(&spatial) || spatial > shape.len() {
-        return shape_item
-            .error(Code::ClaimShape, "`spatial` must be 1 or 2, and at most the number of axes in `shape`");
-    }
-    let cutoff_item = table.need("cutoff")?;
-    let cutoff = cutoff_item.count()?;
+fn grid(shape_item: &Item<'_>, spatial: &Item<'_>, cutoff_item: &Item<'_>) -> Result<Grid> {
+    let (shape, cutoff) = (shape_item.list(Item::count)?, cutoff_item.count()?);
+    let spatial = spatial.optional(Item::count)?.unwrap_or(shape.len().min(2));
+    let message = "`spatial` must be 1 or 2, and at most the number of axes in `shape`";
+    shape_item.ensure((1..=shape.len().min(2)).contains(&spatial), Code::ClaimShape, message)?;
     let axes = &shape[shape.len() - spatial..];
-    if cutoff == 0 || axes.iter().any(|&d| d == 0 || d % cutoff != 0) {
-        let fits: Vec<String> =
-            (1..=axes[0]).filter(|c| axes.iter().all(|d| d % c == 0)).take(32).map(|c| c.to_string()).collect();
-        let message = format!(
-            "cutoff {cutoff} does not divide the spatial axes {axes:?} of `shape`; block sizes that do: {}",
-            fits.join(", ")
-        );
-        return cutoff_item.error(Code::ClaimShape, message);
-    }
+    let divides = |c: &usize| axes.iter().all(|&d| d > 0 && d.is_multiple_of(*c));
+    let fits: Vec<usize> = (1..=axes[0].min(1024)).filter(divides).take(32).collect();
+    let message =
+        format!("cutoff {cutoff} does not divide the axes {axes:?} of `shape`; block sizes that do: {fits:?}");
+    cutoff_item.ensure(cutoff > 0 && divides(&cutoff), Code::ClaimShape, message)?;
     Ok(Grid { shape, spatial, cutoff })
 }
 
-fn coarse(output: &Table<'_>) -> Result<Coarse> {
-    let Some(item) = output.get("coarse") else {
-        return Ok(Coarse::Identity);
-    };
-    if item.is_text() {
-        return match item.text()? {
-            "identity" => Ok(Coarse::Identity),
-            _ => item.error(Code::ClaimValue, "`coarse` must be \"identity\", { groups = … } or { matrix = … }"),
-        };
+fn coarse(item: &Item<'_>) -> Result<Coarse> {
+    if item.text().is_ok() {
+        return item.choice(&[("identity", Coarse::Identity)]);
     }
-    let table = item.table(&["groups", "reduce", "matrix"])?;
-    match (table.get("groups"), table.get("matrix")) {
-        (Some(groups), None) => {
-            let reduce = table.need("reduce")?;
-            let mean = match reduce.text()? {
-                "mean" => true,
-                "sum" => false,
-                _ => return reduce.error(Code::ClaimValue, "`reduce` must be \"mean\" or \"sum\""),
-            };
-            let groups = groups.list(|group| {
-                let members = group.list(Item::count)?;
-                let mut sorted = members.clone();
-                sorted.sort_unstable();
-                if sorted.windows(2).any(|w| w[0] == w[1]) {
-                    return group.error(Code::ClaimValue, "an output is named twice in one group");
-                }
-                Ok(members)
-            })?;
-            Ok(Coarse::Groups { groups, mean })
+    let [groups, reduce, matrix] = item.table(["groups", "reduce", "matrix"])?;
+    match (groups.is_given(), reduce.is_given(), matrix.is_given()) {
+        (true, true, false) => {
+            let mean = reduce.choice(&[("mean", true), ("sum", false)])?;
+            Ok(Coarse::Groups { groups: groups.list(distinct)?, mean })
         }
-        (None, Some(matrix)) if table.get("reduce").is_none() => {
-            Ok(Coarse::Matrix(matrix.list(|row| row.list(Item::rational))?))
-        }
+        (false, false, true) => Ok(Coarse::Matrix(matrix.list(|row| row.list(Item::rational))?)),
         _ => item.error(Code::ClaimMissingKey, "`coarse` needs either `groups` with `reduce`, or `matrix`"),
-    }
-}
-
-fn property(output: &Table<'_>) -> Result<Property> {
-    match (output.get("tolerance"), output.get("decision")) {
-        (Some(item), None) => {
-            let tolerance = item.rational()?;
-            if tolerance < Rational::zero() {
-                return item.error(Code::ClaimValue, "a tolerance must not be negative");
-            }
-            Ok(Property::Tolerance(tolerance))
-        }
-        (None, Some(item)) => match item.text()? {
-            "winner" => Ok(Property::Winner),
-            _ => item.error(Code::ClaimValue, "`decision` must be \"winner\""),
-        },
-        _ => output
-            .error(Code::ClaimMissingKey, "[output] needs either `tolerance = \"1/2\"` or `decision = \"winner\"`"),
     }
 }
 

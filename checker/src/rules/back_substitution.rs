@@ -64,10 +64,10 @@ impl<'c, 'p> Relaxation<'c, 'p> {
                 }
                 Op::Relu(from) => {
                     let relu = Relu::new(case.bounds(*from)?, &tensors[*from].centre);
-                    let given = slopes.and_then(|s| s.of(*from));
+                    let given = slopes.and_then(|s| s.get(from));
                     Step::Relu {
-                        above: relu.upper_lines(given.and_then(|g| g.upper())),
-                        below: relu.lower_lines(given.and_then(|g| g.lower())),
+                        above: relu.upper_lines(given.and_then(|g| g.upper.as_deref())),
+                        below: relu.lower_lines(given.and_then(|g| g.lower.as_deref())),
                     }
                 }
             })

@@ -95,11 +95,12 @@ impl<'p> Walk<'p> {
         let t = refine.tensor;
         case.ensure(t)?;
         let sides = if refine.side.is_some() { 1 } else { 2 };
-        self.spend(t, sides * refine.rows.len() as u64, refine.multipliers.len())?;
+        let rows = refine.rows.clone().unwrap_or_else(|| (0..self.problem.tensors[t].centre.len()).collect());
+        self.spend(t, sides * rows.len() as u64, refine.multipliers.len())?;
         let relaxation = Relaxation::new(case, t, self.slopes(refine.slopes))?;
         let bound = |row, sign| relaxation.upper_bound(t, &[(row, sign)], &refine.multipliers);
-        let mut found = Vec::with_capacity(refine.rows.len());
-        for &row in &refine.rows {
+        let mut found = Vec::with_capacity(rows.len());
+        for row in rows {
             let lower = if refine.side != Some(Side::Upper) { Some(-bound(row, -1)?) } else { None };
             let upper = if refine.side != Some(Side::Lower) { Some(bound(row, 1)?) } else { None };
             found.push((row, lower, upper));
