@@ -1,7 +1,6 @@
 //! The claim in plain words, so that a reader sees what was verified and not only that something was.
 
-use crate::claim::{Claim, Coarse, Family, Grid, Inputs, Property};
-use crate::number::Rational;
+use crate::claim::{Claim, Coarse, Family, Grid, Inputs, Perturb, Property};
 
 /// A paragraph that says what the claim says, with its numbers exact.
 pub fn describe(claim: &Claim) -> String {
@@ -13,45 +12,36 @@ pub fn describe(claim: &Claim) -> String {
             [] => "no row".to_owned(),
         },
     };
-    let perturbations: Vec<String> = claim
-        .perturb
-        .iter()
-        .map(|p| {
-            let site = if p.site == "input" { "the input".to_owned() } else { format!("tensor `{}`", p.site) };
-            format!("  to {site} is added {}", scale(&p.family, &p.amplitude))
-        })
-        .collect();
-    let valid = match &claim.valid {
-        Some((low, high)) => {
-            format!("\n  and the perturbed input stays within [{low}, {high}] in every element")
-        }
-        None => String::new(),
-    };
-    format!(
-        "For {clean}, and for every perturbation in which\n{}{valid},\n{}.",
-        perturbations.join(",\n"),
-        property(claim)
-    )
+    let added: Vec<String> = claim.perturb.iter().map(perturbation).collect();
+    let valid = claim.valid.as_ref().map_or(String::new(), |(low, high)| {
+        format!("\n  and the perturbed input stays within [{low}, {high}] in every element")
+    });
+    let property = property(claim);
+    format!("For {clean}, and for every perturbation in which\n{}{valid},\n{property}.", added.join(",\n"))
 }
 
-fn scale(family: &Family, amplitude: &[Rational]) -> String {
-    let list = amplitude.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-    match family {
+fn perturbation(perturb: &Perturb) -> String {
+    let list = perturb.amplitude.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let delta = match &perturb.family {
         Family::None => format!("any δ with |δ_i| ≤ {list}"),
         Family::BlockMean(grid) => format!("any δ with |δ_i| ≤ {list} whose mean over each {} is zero", block(grid)),
-        Family::Haar(grid) => format!(
-            "any sum of Haar details finer than each {}, with coefficients of at most {list}{}",
-            block(grid),
-            if amplitude.len() > 1 { " by band, finest first" } else { "" }
-        ),
+        Family::Haar(grid) => {
+            let bands = if perturb.amplitude.len() > 1 { " by band, finest first" } else { "" };
+            format!(
+                "any sum of Haar details finer than each {}, with coefficients of at most {list}{bands}",
+                block(grid)
+            )
+        }
+    };
+    match &perturb.site[..] {
+        "input" => format!("  to the input is added {delta}"),
+        site => format!("  to tensor `{site}` is added {delta}"),
     }
 }
 
 fn block(grid: &Grid) -> String {
-    let k = grid.cutoff;
-    let size = if grid.spatial == 2 { format!("{k}×{k}") } else { k.to_string() };
-    let shape: Vec<String> = grid.shape.iter().map(ToString::to_string).collect();
-    format!("{size} block of the shape {}", shape.join("×"))
+    let times = |sides: &[usize]| sides.iter().map(ToString::to_string).collect::<Vec<_>>().join("×");
+    format!("{} block of the shape {}", times(&vec![grid.cutoff; grid.spatial]), times(&grid.shape))
 }
 
 fn property(claim: &Claim) -> String {
@@ -65,9 +55,7 @@ fn property(claim: &Claim) -> String {
         Coarse::Matrix(rows) => format!("one of the {} stated combinations of elements of {output}", rows.len()),
     };
     match &claim.property {
-        Property::Tolerance(t) => {
-            format!("every {coarse} differs from its clean value by at most {t}")
-        }
+        Property::Tolerance(t) => format!("every {coarse} differs from its clean value by at most {t}"),
         Property::Winner => {
             format!("the one that is largest on the clean input stays strictly the largest, of: every {coarse}")
         }

@@ -7,7 +7,7 @@ use scalecheck::number::{Rational, approximate};
 use scalecheck::verify::{Config, Report, RowVerdict, Statement, Verdict, verify};
 use serde_json::{Value, json};
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 const HELP: &str = "\
@@ -25,71 +25,62 @@ Exit codes: 0 VERIFIED, 10 REFUTED, 1 REJECTED, 2 malformed input or usage,
             3 mismatch of digests, 4 resource limit or internal fault.
 ";
 
-struct Arguments {
-    claim: PathBuf,
-    certificate: PathBuf,
-    model: Option<PathBuf>,
-    config: Config,
-    json: bool,
-}
-
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let json = arguments.iter().any(|a| a == "--json");
     // The checker is written not to panic; if it does all the same, there is no verdict and the exit code says so.
-    let outcome = std::panic::catch_unwind(|| run(&arguments));
-    let (text, code) = match outcome {
-        Ok(Ok((text, code))) => (text, code),
+    let (text, code) = match std::panic::catch_unwind(|| run(arguments, json)) {
+        Ok(Ok(outcome)) => outcome,
         Ok(Err(error)) => report_error(&error, json),
         Err(_) => ("FAULT\nscalecheck failed internally and reached no verdict; please report this\n".into(), 4),
     };
-    match std::io::stdout().write_all(text.as_bytes()) {
-        Ok(()) => ExitCode::from(code),
-        Err(_) => ExitCode::from(2),
-    }
+    let written = std::io::stdout().write_all(text.as_bytes());
+    ExitCode::from(if written.is_ok() { code } else { 2 })
 }
 
-fn run(arguments: &[String]) -> Result<(String, u8)> {
-    if arguments.iter().any(|a| a == "--help" || a == "-h") {
+fn run(mut arguments: Vec<String>, json: bool) -> Result<(String, u8)> {
+    let given = |names: [&str; 2]| arguments.iter().any(|a| names.contains(&a.as_str()));
+    if given(["--help", "-h"]) {
         return Ok((HELP.to_owned(), 0));
     }
-    if arguments.iter().any(|a| a == "--version" || a == "-V") {
+    if given(["--version", "-V"]) {
         return Ok((format!("scalecheck {}\n", env!("CARGO_PKG_VERSION")), 0));
     }
-    let a = parse(arguments)?;
-    let statement = Statement::load(&a.claim, a.model.as_deref())?;
-    let name = a.certificate.display().to_string();
-    let bytes = std::fs::read(&a.certificate).map_err(|e| Error::new(Code::Io, name.clone(), e.to_string()))?;
-    let report = verify(&statement, &bytes, &a.config).map_err(|e| e.within(&name))?;
-    let text = if a.json { format!("{}\n", as_json(&report, &a.certificate)) } else { as_text(&report) };
+    let model = option(&mut arguments, "--model")?.map(PathBuf::from);
+    let mut config = Config::default();
+    if let Some(work) = option(&mut arguments, "--max-work")? {
+        config.max_work = work.parse().or_else(|_| usage(format!("`{work}` is not a number")))?;
+    }
+    arguments.retain(|a| a != "--json");
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    if let Some(flag) = words.iter().find(|word| word.starts_with('-')) {
+        return usage(format!("unknown flag `{flag}`"));
+    }
+    let (claim, certificate) = match words[..] {
+        ["verify", claim, certificate] => (claim, certificate),
+        ["verify", ..] => {
+            return usage(format!("verify needs a claim and a certificate, not {} files", words.len() - 1));
+        }
+        [other, ..] => return usage(format!("unknown command `{other}`")),
+        [] => return usage("a command is needed: verify".into()),
+    };
+    let statement = Statement::load(claim.as_ref(), model.as_deref())?;
+    let bytes = std::fs::read(certificate).map_err(|e| Error::new(Code::Io, certificate, e.to_string()))?;
+    let report = verify(&statement, &bytes, &config).map_err(|e| e.within(certificate))?;
+    let text = if json { format!("{}\n", as_json(&report, certificate)) } else { as_text(&report) };
     Ok((text, report.verdict().exit_code()))
 }
 
-fn parse(arguments: &[String]) -> Result<Arguments> {
-    let usage = |message: String| Error::new(Code::Usage, "", format!("{message}; see scalecheck --help"));
-    let (mut files, mut model, mut config, mut json) = (Vec::new(), None, Config::default(), false);
-    let mut rest = arguments.iter();
-    match rest.next().map(String::as_str) {
-        Some("verify") => {}
-        Some(other) => return Err(usage(format!("unknown command `{other}`"))),
-        None => return Err(usage("a command is needed: verify".into())),
-    }
-    while let Some(argument) = rest.next() {
-        let mut value = || rest.next().ok_or_else(|| usage(format!("{argument} needs a value")));
-        match argument.as_str() {
-            "--json" => json = true,
-            "--model" => model = Some(PathBuf::from(value()?)),
-            "--max-work" => {
-                let text = value()?;
-                config.max_work = text.parse().map_err(|_| usage(format!("`{text}` is not a number")))?;
-            }
-            flag if flag.starts_with('-') => return Err(usage(format!("unknown flag `{flag}`"))),
-            file => files.push(PathBuf::from(file)),
-        }
-    }
-    match <[PathBuf; 2]>::try_from(files) {
-        Ok([claim, certificate]) => Ok(Arguments { claim, certificate, model, config, json }),
-        Err(files) => Err(usage(format!("a claim and a certificate are needed, {} files are given", files.len()))),
+fn usage<T>(message: String) -> Result<T> {
+    Err(Error::new(Code::Usage, "", format!("{message}; see scalecheck --help")))
+}
+
+/// Takes an option and its value out of the arguments.
+fn option(arguments: &mut Vec<String>, name: &str) -> Result<Option<String>> {
+    match arguments.iter().position(|a| a == name) {
+        None => Ok(None),
+        Some(i) if i + 1 == arguments.len() => usage(format!("{name} needs a value")),
+        Some(i) => Ok(arguments.drain(i..i + 2).nth(1)),
     }
 }
 
@@ -100,77 +91,75 @@ fn report_error(error: &Error, json: bool) -> (String, u8) {
         Class::Mismatch => ("MISMATCH", 3),
         Class::Limit => ("LIMIT", 4),
     };
-    let text = if json {
-        let object = json!({
-            "verdict": word, "code": error.code.as_str(), "place": error.place, "message": error.message,
-        });
-        format!("{object}\n")
-    } else {
-        format!("{word}\n{error}\n")
-    };
-    (text, code)
+    let mut object = error_json(error);
+    object["verdict"] = word.into();
+    (if json { format!("{object}\n") } else { format!("{word}\n{error}\n") }, code)
+}
+
+fn error_json(error: &Error) -> Value {
+    json!({ "code": error.code.as_str(), "place": error.place, "message": error.message })
+}
+
+fn word(verdict: &RowVerdict) -> &'static str {
+    match verdict {
+        RowVerdict::Verified { .. } => "VERIFIED",
+        RowVerdict::Refuted { .. } => "REFUTED",
+        RowVerdict::Rejected(_) => "REJECTED",
+        RowVerdict::Unanswered => "UNANSWERED",
+    }
 }
 
 fn as_text(report: &Report) -> String {
     let mut text = format!("{}\n{}\n", report.verdict().word(), report.claim);
     text += &format!("model SHA-256 {}\n", report.model_digest);
-    let count = |wanted: fn(&RowVerdict) -> bool| report.rows.iter().filter(|(_, v)| wanted(v)).count();
-    text += &format!(
-        "rows: {} verified, {} refuted, {} rejected, {} without an answer\n",
-        count(|v| matches!(v, RowVerdict::Verified { .. })),
-        count(|v| matches!(v, RowVerdict::Refuted { .. })),
-        count(|v| matches!(v, RowVerdict::Rejected(_))),
-        count(|v| matches!(v, RowVerdict::Unanswered)),
-    );
-    let worst = report.rows.iter().filter_map(|(row, v)| match v {
-        RowVerdict::Verified { established: Some(t) } => Some((t, row)),
+    let count = |wanted: &str| report.rows.iter().filter(|(_, verdict)| word(verdict) == wanted).count();
+    let counts = ["VERIFIED", "REFUTED", "REJECTED", "UNANSWERED"];
+    let counts = counts.map(|wanted| format!("{} {}", count(wanted), wanted.to_lowercase()));
+    text += &format!("rows: {}\n", counts.join(", "));
+    let worst = report.rows.iter().filter_map(|(row, verdict)| match verdict {
+        RowVerdict::Verified { established } => established.as_ref().map(|tolerance| (tolerance, row)),
         _ => None,
     });
     if let Some((tolerance, row)) = worst.max() {
         text += &format!("proven tolerance, worst verified row ({row}): {}\n", approximate(tolerance));
     }
+    let list = |values: &[Rational]| values.iter().map(approximate).collect::<Vec<_>>().join(", ");
     for (row, verdict) in &report.rows {
-        match verdict {
-            RowVerdict::Verified { .. } => {}
+        text += &match verdict {
+            RowVerdict::Verified { .. } => String::new(),
             RowVerdict::Refuted { what, clean, perturbed } => {
-                text += &format!("row {row}: refuted: {what}\n");
-                text += &format!("  coarse outputs, clean:     {}\n", list(clean));
-                text += &format!("  coarse outputs, perturbed: {}\n", list(perturbed));
+                let (clean, perturbed) = (list(clean), list(perturbed));
+                format!("row {row}: refuted: {what}\n  coarse outputs, clean: {clean}\n  perturbed: {perturbed}\n")
             }
-            RowVerdict::Rejected(error) => text += &format!("row {row}: rejected: {error}\n"),
-            RowVerdict::Unanswered => text += &format!("row {row}: no answer\n"),
+            RowVerdict::Rejected(error) => format!("row {row}: rejected: {error}\n"),
+            RowVerdict::Unanswered => format!("row {row}: no answer\n"),
         }
     }
     text
 }
 
-fn list(values: &[Rational]) -> String {
-    values.iter().map(approximate).collect::<Vec<_>>().join(", ")
-}
-
-fn as_json(report: &Report, certificate: &Path) -> Value {
+fn as_json(report: &Report, certificate: &str) -> Value {
     let exact = |values: &[Rational]| values.iter().map(ToString::to_string).collect::<Vec<_>>();
-    let rows: Vec<Value> = report
-        .rows
-        .iter()
-        .map(|(row, verdict)| match verdict {
-            RowVerdict::Verified { established } => json!({
-                "row": row, "verdict": "VERIFIED", "proven_tolerance": established.as_ref().map(ToString::to_string),
-            }),
-            RowVerdict::Refuted { what, clean, perturbed } => json!({
-                "row": row, "verdict": "REFUTED", "what": what, "clean": exact(clean), "perturbed": exact(perturbed),
-            }),
-            RowVerdict::Rejected(e) => json!({
-                "row": row, "verdict": "REJECTED", "code": e.code.as_str(), "place": e.place, "message": e.message,
-            }),
-            RowVerdict::Unanswered => json!({ "row": row, "verdict": "UNANSWERED" }),
-        })
-        .collect();
+    let row = |(row, verdict): &(usize, RowVerdict)| {
+        let mut object = match verdict {
+            RowVerdict::Verified { established } => {
+                json!({ "proven_tolerance": established.as_ref().map(ToString::to_string) })
+            }
+            RowVerdict::Refuted { what, clean, perturbed } => {
+                json!({ "what": what, "clean": exact(clean), "perturbed": exact(perturbed) })
+            }
+            RowVerdict::Rejected(error) => error_json(error),
+            RowVerdict::Unanswered => json!({}),
+        };
+        object["row"] = (*row).into();
+        object["verdict"] = word(verdict).into();
+        object
+    };
     json!({
         "verdict": report.verdict().word(),
         "claim": report.claim,
         "model_sha256": report.model_digest,
-        "certificate": certificate.display().to_string(),
-        "rows": rows,
+        "certificate": certificate,
+        "rows": report.rows.iter().map(row).collect::<Vec<_>>(),
     })
 }
