@@ -8,7 +8,9 @@ use crate::number::{Rational, parse_rational};
 use crate::problem::Problem;
 use crate::rules::relu::SLOPE_BITS;
 use flate2::read::MultiGzDecoder;
-use serde::{Deserialize, Serialize};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::HashMap;
 use std::io::Read;
 
@@ -19,15 +21,37 @@ pub const FORMAT: &str = "scale-certificate/1";
 const MAX_BYTES: u64 = 1 << 30;
 
 /// Declares types of the certificate's text: JSON objects with these fields and no others. One marked `= default` may
-/// be absent.
+/// be absent. serde by itself would also read an array, by the order of the fields.
 macro_rules! text_types {
     ($($(#[$doc:meta])* $name:ident {$($(#[$field_doc:meta])* $field:ident: $type:ty $(= $default:ident)?),* $(,)?})*) => {$(
         $(#[$doc])*
         #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-        #[serde(deny_unknown_fields)]
+        #[serde(deny_unknown_fields, remote = "Self")]
         pub struct $name {$(
             $(#[$field_doc])* $(#[serde($default, skip_serializing_if = "is_default")])? pub $field: $type,
         )*}
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+                $name::serialize(self, serializer)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+                struct Object;
+                impl<'de> Visitor<'de> for Object {
+                    type Value = $name;
+                    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        f.write_str(concat!("an object, ", stringify!($name)))
+                    }
+                    fn visit_map<A: MapAccess<'de>>(self, map: A) -> std::result::Result<$name, A::Error> {
+                        $name::deserialize(MapAccessDeserializer::new(map))
+                    }
+                }
+                deserializer.deserialize_map(Object)
+            }
+        }
     )*};
 }
 

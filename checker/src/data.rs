@@ -19,7 +19,7 @@ impl<'a> Table<'a> {
             (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty()).collect();
         let cells = |line: &str| line.split(',').map(|c| c.trim().to_owned()).collect::<Vec<_>>();
         let first = rows.first().map(|(_, line)| cells(line)).unwrap_or_default();
-        let has_header = first.iter().all(|cell| parse_rational(cell).is_none());
+        let has_header = !first.is_empty() && first.iter().all(|cell| parse_rational(cell).is_none());
         if has_header {
             rows.remove(0);
         }

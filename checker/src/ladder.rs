@@ -12,7 +12,7 @@ use crate::number::Rational;
 use crate::weights::{Dyadic, Values, Weights};
 
 /// The variables of one perturbation.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Variables {
     /// `perturb[i]`, by which a certificate names them.
     pub name: String,

@@ -139,7 +139,8 @@ impl<'a> Builder<'a> {
     fn graph(&self, output: usize) -> Result<Problem> {
         let needed = self.ancestors(output);
         let sites = self.claim.perturb.iter().map(|p| self.site(p, &needed)).collect::<Result<Vec<_>>>()?;
-        let mut problem = Problem::default();
+        // Blocks of variables stand in the claim's order, whatever the order of their sites in the graph.
+        let mut problem = Problem { domain: vec![Variables::default(); sites.len()], ..Problem::default() };
         // Position of each network node's deviation; `None` where nothing perturbed reaches it.
         let mut deviation: Vec<Option<usize>> = vec![None; self.network.nodes().len()];
         for (node, tensor) in self.network.nodes().iter().enumerate().filter(|(n, _)| needed[*n]) {
@@ -214,18 +215,17 @@ impl<'a> Builder<'a> {
         let perturb = &self.claim.perturb[index];
         let len = self.network.nodes()[node].elements();
         let Generator { mut variables, maps } = generator(perturb, index, len)?;
-        let block = problem.domain.len();
         let site = if maps.is_empty() && position.is_none() {
             if let (true, 0, Some(valid)) = (alone, node, &self.claim.valid) {
                 let (low, high) = self.clip(valid);
                 variables.lower.iter_mut().zip(low).for_each(|(l, c)| *l = c.max(l.clone()));
                 variables.upper.iter_mut().zip(high).for_each(|(u, c)| *u = c.min(u.clone()));
             }
-            let site = self.push(problem, node, Op::Variables(block));
+            let site = self.push(problem, node, Op::Variables(index));
             problem.names.insert(variables.name.clone(), site);
             site
         } else {
-            let (z, name, op) = (problem.tensors.len(), variables.name.clone(), Op::Variables(block));
+            let (z, name, op) = (problem.tensors.len(), variables.name.clone(), Op::Variables(index));
             problem.names.insert(name.clone(), z);
             problem.tensors.push(Tensor { name, op, centre: Exact::zeros(variables.lower.len()), clip: None });
             let too_large = || Error::new(Code::LimitSize, perturb.place.clone(), "the site is too large");
@@ -238,7 +238,7 @@ impl<'a> Builder<'a> {
             self.push(problem, node, Op::Affine(terms))
         };
         variables.tighten();
-        problem.domain.push(variables);
+        problem.domain[index] = variables;
         Ok(site)
     }
 

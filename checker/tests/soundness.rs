@@ -1,0 +1,233 @@
+//! What the rules establish is true: for random networks, claims and proofs, points of the domain are evaluated by an
+//! interpreter of its own (`support/reference.rs`) and must keep to every bound.
+
+mod support;
+
+use num::{Signed, Zero};
+use proptest::prelude::*;
+use proptest::test_runner::Config as Runner;
+use scalecheck::certificate::{End, Proof, Side};
+use scalecheck::claim::Property;
+use scalecheck::exact::Exact;
+use scalecheck::number::{Rational, scale_by_power_of_two};
+use scalecheck::problem::{Cell, Problem};
+use scalecheck::rules::back_substitution::Relaxation;
+use scalecheck::rules::case::Case;
+use scalecheck::rules::{split, tree, witness};
+use support::case_study::{Plan, Point, Study, random_proof, random_study};
+use support::onnx::Model;
+use support::reference::Size;
+use support::tape::{Tape, tape};
+use support::{default_proof, int, parse_claim, read_model};
+
+type Vector = Vec<Rational>;
+
+const WILD: Plan = Plan { net: Size { inputs: 4, steps: 7, relus: 8, wild: true }, perturbs: 2, input_only: false };
+const POINTS: usize = 6;
+
+fn cases(cases: u32) -> Runner {
+    Runner { cases, max_shrink_iters: 300, failure_persistence: None, ..Runner::default() }
+}
+
+/// `b − A d` of a cell with one row: negative where the cell is not reached.
+fn excess(cell: &Cell, output: &[Rational]) -> Rational {
+    let row = &cell.rows[0];
+    &row.bound - row.terms.iter().map(|&(i, a)| &output[i] * int(a)).sum::<Rational>()
+}
+
+/// Deviations of all tensors of the problem at a point, by the checker's exact evaluation, compared with the
+/// reference wherever that has a name for the tensor.
+fn deviations(study: &Study, point: &Point) -> Vec<Vector> {
+    let own: Vec<Vector> =
+        witness::deviations(&study.problem, &study.by_block(&point.z)).iter().map(Exact::to_rationals).collect();
+    for (t, expected) in study.deviations(point).into_iter().enumerate() {
+        if let Some(expected) = expected {
+            assert_eq!(own[t], expected, "deviation of `{}`", study.problem.tensors[t].name);
+        }
+    }
+    own
+}
+
+fn points(tape: &mut Tape, study: &Study) -> Vec<Vec<Vector>> {
+    (0..POINTS).map(|_| study.point(tape)).map(|point| deviations(study, &point)).collect()
+}
+
+/// Every bound that the case knows contains the deviation of every point of the case.
+fn assert_contained(case: &Case<'_>, points: &[Vec<Vector>]) {
+    for t in 0..case.problem().tensors.len() {
+        let Ok(bounds) = case.bounds(t) else { continue };
+        let value = |m: i64| scale_by_power_of_two(&int(m), -i64::from(bounds.exp()));
+        for (i, (&low, &high)) in bounds.lower().iter().zip(bounds.upper()).enumerate() {
+            let (low, high) = (value(low), value(high));
+            for point in points {
+                let (d, name) = (&point[t][i], &case.problem().tensors[t].name);
+                assert!(low <= *d && *d <= high, "element {i} of `{name}` is {d}, outside [{low}, {high}]");
+            }
+        }
+    }
+}
+
+/// Walks a proof as the rules say, with the points of each case, and confirms every refined bound with them.
+fn follow<'p>(proof: &Proof, at: &mut usize, mut case: Case<'p>, points: Vec<Vec<Vector>>) {
+    let node = &proof.nodes[*at];
+    *at += 1;
+    for refine in &node.refine {
+        let t = refine.tensor;
+        case.ensure(t).unwrap();
+        let mut found = Vec::new();
+        let relaxation = Relaxation::new(&case, t, refine.slopes.map(|s| &proof.slopes[s])).unwrap();
+        for row in refine.rows.clone().unwrap_or_else(|| (0..case.problem().tensors[t].centre.len()).collect()) {
+            for (side, sign) in [(Side::Lower, -1), (Side::Upper, 1)] {
+                if refine.side.is_none_or(|s| s == side) {
+                    let bound = relaxation.upper_bound(t, &[(row, sign)], &refine.multipliers).unwrap();
+                    for point in &points {
+                        let d = &point[t][row] * int(sign);
+                        assert!(d <= bound, "refined {side:?} bound {bound} of element {row} at {d}");
+                    }
+                    found.push((row, side, bound));
+                }
+            }
+        }
+        for (row, side, bound) in found {
+            match side {
+                Side::Lower => case.learn_lower(t, row, &-bound),
+                Side::Upper => case.learn_upper(t, row, &bound),
+            }
+        }
+        case.renormalise(t).unwrap();
+        assert_contained(&case, &points);
+    }
+    match &node.end {
+        End::Split { tensor, element, at: threshold } => {
+            case.ensure(*tensor).unwrap();
+            let centre = case.problem().tensors[*tensor].centre.get(*element);
+            let value = |point: &Vec<Vector>| &centre + &point[*tensor][*element];
+            let low_points: Vec<_> = points.iter().filter(|p| value(p) <= *threshold).cloned().collect();
+            let high_points: Vec<_> = points.iter().filter(|p| value(p) >= *threshold).cloned().collect();
+            assert!(low_points.len() + high_points.len() >= points.len());
+            let (low, high) = split::split(case, *tensor, *element, threshold);
+            assert_contained(&low, &low_points);
+            assert_contained(&high, &high_points);
+            follow(proof, at, low, low_points);
+            follow(proof, at, high, high_points);
+        }
+        End::Close(_) => {
+            case.ensure(case.problem().output).unwrap();
+            assert_contained(&case, &points);
+        }
+        End::Void { tensor, element } => {
+            assert!(!case.is_void(*tensor, *element) || points.is_empty(), "a void case has points");
+        }
+    }
+}
+
+/// Every slack that a whole proof establishes is at least the excess of every point.
+fn assert_slacks_hold(problem: &Problem, proof: &Proof, points: &[Vec<Vector>]) {
+    let established = tree::walk(problem, proof, u64::MAX).unwrap();
+    for (k, (cell, slack)) in problem.cells.iter().zip(&established.slack).enumerate() {
+        for point in points {
+            let excess = excess(cell, &point[problem.output]);
+            let slack = slack.as_ref().expect("the domain is not empty, so some case is not void");
+            assert!(excess <= *slack, "cell {k}: a point has {excess}, the proof established {slack}");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(96))]
+
+    #[test]
+    fn random_proofs_never_exclude_a_point_of_the_domain(mut tape in tape(600)) {
+        let study = random_study(&mut tape, WILD);
+        let points = points(&mut tape, &study);
+        for _ in 0..2 {
+            let text = random_proof(&mut tape, &study);
+            let proof = Proof::new(&text, &study.problem).unwrap();
+            assert_slacks_hold(&study.problem, &proof, &points);
+            follow(&proof, &mut 0, Case::root(&study.problem).unwrap(), points.clone());
+        }
+    }
+
+    #[test]
+    fn default_proofs_never_exclude_a_point_of_the_domain(mut tape in tape(400)) {
+        let study = random_study(&mut tape, WILD);
+        let points = points(&mut tape, &study);
+        let proof = Proof::new(&default_proof(&study.network, &study.problem), &study.problem).unwrap();
+        assert_slacks_hold(&study.problem, &proof, &points);
+        follow(&proof, &mut 0, Case::root(&study.problem).unwrap(), points);
+    }
+
+    /// `witness::check` says that a point breaks the claim if and only if the reference says so.
+    #[test]
+    fn a_witness_breaks_the_claim_exactly_if_the_reference_output_does(mut tape in tape(400)) {
+        let study = random_study(&mut tape, WILD);
+        let output = study.net.output();
+        let clean = &study.clean()[output];
+        let coarse = |y: &[Rational]| -> Vector {
+            study.problem.coarse.iter().map(|row| row.iter().map(|(i, g)| g * &y[*i]).sum()).collect()
+        };
+        let before = coarse(clean);
+        prop_assert_eq!(&before, &study.problem.clean);
+        for _ in 0..POINTS {
+            let point = study.point(&mut tape);
+            let after = coarse(&clean.iter().zip(&point.moved[output]).map(|(c, d)| c + d).collect::<Vector>());
+            let broken = match &study.claim.property {
+                Property::Tolerance(t) => before.iter().zip(&after).any(|(b, a)| (a - b).abs() > *t),
+                Property::Winner => {
+                    let winner = (0..before.len()).max_by_key(|&k| &before[k]).unwrap();
+                    (0..after.len()).any(|k| k != winner && after[k] >= after[winner])
+                }
+            };
+            match witness::check(&study.problem, &study.by_block(&point.z)) {
+                Ok(found) => {
+                    prop_assert!(broken);
+                    prop_assert_eq!(found.coarse, after);
+                }
+                Err(e) => {
+                    prop_assert_eq!(e.code, scalecheck::error::Code::WitnessHarmless);
+                    prop_assert!(!broken);
+                }
+            }
+        }
+    }
+}
+
+/// The sum of a perturbed tensor and one that is not has the deviation of the first and a centre of its own; a ReLU
+/// after it bends elsewhere.
+#[test]
+fn a_sum_with_an_unperturbed_tensor_keeps_its_own_centre() {
+    let model = Model::new(&[1])
+        .node("Neg", &["x"], "site")
+        .node("Add", &["site", "x"], "sum")
+        .node("Relu", &["sum"], "y")
+        .output("y");
+    let claim = parse_claim(
+        "model = \"m\"\n[inputs]\npoint = [5]\n[[perturb]]\nsite = \"site\"\nscale = { family = \"none\" }\n\
+         amplitude = 1\n[output]\ntolerance = 1\n",
+    );
+    let network = read_model(&model.bytes());
+    let problem = Problem::new(&network, &claim, &[int(5)]).unwrap();
+    // y = max(δ, 0): the kink is at 0, although `site` is −5 and `x` is 5.
+    assert!(problem.tensors[problem.find("sum").unwrap()].centre.get(0).is_zero());
+    for (delta, expected) in [(-1, 0), (1, 1)] {
+        assert_eq!(witness::deviations(&problem, &[vec![int(delta)]])[problem.output].get(0), int(expected));
+    }
+    let proof = Proof::new(&default_proof(&network, &problem), &problem).unwrap();
+    assert_eq!(tree::check(&problem, &proof, u64::MAX).unwrap().slack, [Some(int(0)), Some(int(-1))]);
+}
+
+#[test]
+fn the_random_studies_are_not_trivial() {
+    use proptest::strategy::ValueTree;
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    let (mut studies, mut relus, mut moved, mut valid) = (0, 0, 0, 0);
+    for _ in 0..100 {
+        let mut tape = tape(400).new_tree(&mut runner).unwrap().current();
+        let study = random_study(&mut tape, WILD);
+        studies += 1;
+        relus += usize::from(study.net.relus() > 0);
+        valid += usize::from(study.valid.is_some());
+        moved += usize::from(study.point(&mut tape).moved[study.net.output()].iter().any(|d| !d.is_zero()));
+    }
+    assert!(relus > studies / 2 && moved > studies / 3 && valid > studies / 8, "{relus} {moved} {valid} of {studies}");
+}

@@ -1,0 +1,309 @@
+//! Random networks together with a plain interpreter of them in rationals. The interpreter shares no code with the
+//! checker: every step of a network is written twice, once as an ONNX node and once as a closure on rationals.
+
+use super::onnx::{Data, Model, Value};
+use super::tape::Tape;
+use super::{int, ratio};
+use num::{Signed, Zero};
+use scalecheck::number::Rational;
+use std::rc::Rc;
+
+type Vector = Vec<Rational>;
+type Function = dyn Fn(&[Vector]) -> Vector;
+
+#[derive(Clone)]
+pub enum Step {
+    Relu(usize),
+    /// From the values of all earlier tensors.
+    Map(Rc<Function>),
+}
+
+/// A network as ONNX and as steps. Tensor 0 is the input; step k computes tensor k + 1.
+#[derive(Clone)]
+pub struct Net {
+    pub model: Model,
+    pub names: Vec<String>,
+    pub shapes: Vec<Vec<i64>>,
+    pub steps: Vec<Step>,
+}
+
+impl std::fmt::Debug for Net {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.names.iter().zip(&self.shapes)).finish()
+    }
+}
+
+/// How large and how wild a random network may be.
+#[derive(Clone, Copy)]
+pub struct Size {
+    pub inputs: usize,
+    pub steps: usize,
+    /// Most ReLU neurons.
+    pub relus: usize,
+    /// Subnormal, huge and non-dyadic numbers, or only small dyadic ones.
+    pub wild: bool,
+}
+
+impl Net {
+    pub fn len(&self, t: usize) -> usize {
+        self.shapes[t].iter().product::<i64>() as usize
+    }
+
+    pub fn output(&self) -> usize {
+        self.steps.len()
+    }
+
+    /// Number of ReLU neurons.
+    pub fn relus(&self) -> usize {
+        self.steps.iter().map(|s| if let Step::Relu(from) = s { self.len(*from) } else { 0 }).sum()
+    }
+
+    /// Every tensor's value at `x`, with `delta[t]` added to tensor t. With `phases`, ReLU neuron k is the identity if
+    /// `phases[k]` and zero otherwise.
+    pub fn evaluate(&self, x: &[Rational], delta: &[Vector], phases: Option<&[bool]>) -> Vec<Vector> {
+        let mut values: Vec<Vector> = Vec::new();
+        let mut neuron = 0;
+        for (t, added) in delta.iter().enumerate() {
+            let mut value = match t.checked_sub(1).map(|k| &self.steps[k]) {
+                None => x.to_vec(),
+                Some(Step::Map(f)) => f(&values),
+                Some(Step::Relu(from)) => {
+                    let positive = |v: &Rational, k: usize| phases.map_or(v.is_positive(), |p| p[k]);
+                    let relu = |(k, v): (usize, &Rational)| {
+                        if positive(v, neuron + k) { v.clone() } else { Rational::zero() }
+                    };
+                    let value: Vector = values[*from].iter().enumerate().map(relu).collect();
+                    neuron += value.len();
+                    value
+                }
+            };
+            assert_eq!(value.len(), self.len(t), "tensor {}", self.names[t]);
+            value.iter_mut().zip(added).for_each(|(v, d)| *v += d);
+            values.push(value);
+        }
+        values
+    }
+
+    fn push(&mut self, name: String, shape: Vec<i64>, step: Step) {
+        self.names.push(name);
+        self.shapes.push(shape);
+        self.steps.push(step);
+    }
+
+    fn map(&mut self, name: String, shape: Vec<i64>, f: impl Fn(&[Vector]) -> Vector + 'static) {
+        self.push(name, shape, Step::Map(Rc::new(f)));
+    }
+}
+
+/// Numbers as they are stored, and the data that stores them.
+fn numbers(tape: &mut Tape, n: usize, wild: bool) -> (Vector, Data) {
+    let kind = tape.below(4);
+    let wide = kind >= 2;
+    let mut number = || -> f64 {
+        match tape.below(if wild { 8 } else { 4 }) {
+            0..=2 => tape.around(8) as f64 / 4.0,
+            3 => tape.around(8) as f64,
+            4 => tape.around(1000) as f64 / 512.0,
+            5 if wide && tape.one_in(4) => f64::from_bits(1 + tape.below(1 << 20) as u64),
+            5 => f32::from_bits(1 + tape.below(1 << 20) as u32).into(),
+            6 => tape.around(5) as f64 * 2_f64.powi(tape.around(40) as i32),
+            _ if wide => tape.around(1 << 30) as f64 / 1e9,
+            _ => (tape.around(1 << 30) as f32 / 1e9).into(),
+        }
+    };
+    let stored: Vec<f64> = (0..n).map(|_| number()).collect();
+    let exact = stored.iter().map(|&v| Rational::from_float(v).unwrap_or_default()).collect();
+    let single = || stored.iter().map(|&v| v as f32).collect();
+    let data = match kind {
+        0 => Data::RawF32(single()),
+        1 => Data::TypedF32(single()),
+        2 => Data::RawF64(stored),
+        _ => Data::TypedF64(stored),
+    };
+    (exact, data)
+}
+
+/// A random network. Every step uses the tensor before it, so that the output depends on all of them.
+pub fn random_net(tape: &mut Tape, size: Size) -> Net {
+    let inputs = 1 + (tape.below(2 * size.inputs) + 1).min(size.inputs - 1);
+    let mut net = Net {
+        model: Model::new(&[1, inputs as i64]),
+        names: vec!["x".into()],
+        shapes: vec![vec![1, inputs as i64]],
+        steps: vec![],
+    };
+    dense(tape, &mut net, size.wild);
+    for _ in 0..1 + tape.below(size.steps) {
+        step(tape, &mut net, size);
+    }
+    dense(tape, &mut net, size.wild);
+    net.model = net.model.clone().output(&net.names[net.output()]);
+    net
+}
+
+fn step(tape: &mut Tape, net: &mut Net, size: Size) {
+    let last = net.output();
+    let (name, from, n) = (format!("t{}", last + 1), net.names[last].clone(), net.len(last));
+    let shape = net.shapes[last].clone();
+    match tape.below(10) {
+        0..=3 if net.relus() + n <= size.relus => {
+            net.model = net.model.clone().node("Relu", &[&from], &name);
+            net.push(name, shape, Step::Relu(last));
+        }
+        0..=4 => dense(tape, net, size.wild),
+        5 => elementwise(tape, net, size.wild),
+        6 => residual(tape, net),
+        7 => {
+            net.model = net.model.clone().node("Neg", &[&from], &name);
+            net.map(name, shape, move |v| v[last].iter().map(|x| -x).collect());
+        }
+        8 => transposed(net),
+        _ => grown(tape, net),
+    }
+}
+
+/// Brings the last tensor to the shape [1, n].
+fn flat(net: &mut Net) {
+    let last = net.output();
+    if net.shapes[last].len() == 2 && net.shapes[last][0] == 1 {
+        return;
+    }
+    let (name, from, n) = (format!("t{}", last + 1), net.names[last].clone(), net.len(last));
+    let target = format!("{name}.shape");
+    net.model = net.model.clone().i64(&target, &[1, -1]).node("Reshape", &[&from, &target], &name);
+    net.map(name, vec![1, n as i64], move |v| v[last].clone());
+}
+
+/// A matrix product with a constant: Gemm, or MatMul on either side.
+fn dense(tape: &mut Tape, net: &mut Net, wild: bool) {
+    flat(net);
+    let (n, rows) = (net.len(net.output()), 1 + (1 + tape.below(4)) % 4);
+    let (weights, data) = numbers(tape, rows * n, wild);
+    let product = move |x: &Vector, w: &dyn Fn(usize, usize) -> usize, weights: &Vector| -> Vector {
+        (0..rows).map(|r| (0..n).map(|c| &weights[w(r, c)] * &x[c]).sum()).collect()
+    };
+    let (r, k) = (rows as i64, n as i64);
+    match tape.below(3) {
+        0 => {
+            let last = net.output();
+            let (name, from) = (format!("t{}", last + 1), net.names[last].clone());
+            let (bias, bias_data) = numbers(tape, rows, wild);
+            let [alpha, beta] = [(); 2].map(|()| *tape.pick(&[(1, 1), (1, 2), (-3, 1)]));
+            let by_rows = tape.one_in(2);
+            let (w, b) = (format!("{name}.w"), format!("{name}.b"));
+            let factor = |(top, bottom): (i64, i64)| Value::Float(top as f32 / bottom as f32);
+            let attributes = [("alpha", factor(alpha)), ("beta", factor(beta)), ("transB", Value::Int(by_rows.into()))];
+            let dims = if by_rows { [r, k] } else { [k, r] };
+            net.model = net.model.clone().constant(&w, &dims, data).constant(&b, &[r], bias_data).node_with(
+                "Gemm",
+                &[&from, &w, &b],
+                &name,
+                &attributes,
+            );
+            let (alpha, beta) = (ratio(alpha.0, alpha.1), ratio(beta.0, beta.1));
+            net.map(name, vec![1, r], move |v| {
+                let at = |r, c| if by_rows { r * n + c } else { c * rows + r };
+                let y = product(&v[last], &at, &weights);
+                y.iter().zip(&bias).map(|(y, b)| &alpha * y + &beta * b).collect()
+            });
+        }
+        1 => {
+            let last = net.output();
+            let (name, from) = (format!("t{}", last + 1), net.names[last].clone());
+            let w = format!("{name}.w");
+            net.model = net.model.clone().constant(&w, &[k, r], data).node("MatMul", &[&from, &w], &name);
+            net.map(name, vec![1, r], move |v| product(&v[last], &|r, c| c * rows + r, &weights));
+        }
+        _ => {
+            transposed(net);
+            let last = net.output();
+            let (name, from) = (format!("t{}", last + 1), net.names[last].clone());
+            let w = format!("{name}.w");
+            net.model = net.model.clone().constant(&w, &[r, k], data).node("MatMul", &[&w, &from], &name);
+            net.map(name, vec![r, 1], move |v| product(&v[last], &|r, c| r * n + c, &weights));
+        }
+    }
+}
+
+/// Add, Sub, Mul or Div with a constant that has the tensor's last axis or is a scalar.
+fn elementwise(tape: &mut Tape, net: &mut Net, wild: bool) {
+    let last = net.output();
+    let (name, from) = (format!("t{}", last + 1), net.names[last].clone());
+    let shape = net.shapes[last].clone();
+    let width = shape.last().map_or(1, |&d| d as usize);
+    let (len, dims) = if tape.one_in(2) { (1, vec![]) } else { (width, vec![width as i64]) };
+    let (mut values, mut data) = numbers(tape, len, wild);
+    let constant = format!("{name}.c");
+    let (op, constant_first) = *tape.pick(&[
+        ("Add", false),
+        ("Add", true),
+        ("Sub", false),
+        ("Sub", true),
+        ("Mul", false),
+        ("Mul", true),
+        ("Div", false),
+    ]);
+    if op == "Div" {
+        let divisors: Vec<i64> =
+            (0..len).map(|_| *tape.pick(if wild { &[3, -7, 10, 49] } else { &[2, 4, -2, 1] })).collect();
+        values = divisors.iter().map(|&d| int(d)).collect();
+        data = Data::RawF32(divisors.iter().map(|&d| d as f32).collect());
+    }
+    let operands = if constant_first { [constant.as_str(), &from] } else { [from.as_str(), &constant] };
+    net.model = net.model.clone().constant(&constant, &dims, data).node(op, &operands, &name);
+    net.map(name, shape, move |v| {
+        let combine = |(i, x): (usize, &Rational)| {
+            let c = &values[i % len];
+            match (op, constant_first) {
+                ("Add", _) => x + c,
+                ("Sub", false) => x - c,
+                ("Sub", true) => c - x,
+                ("Mul", _) => x * c,
+                _ => x / c,
+            }
+        };
+        v[last].iter().enumerate().map(combine).collect()
+    });
+}
+
+/// The sum or difference of the last tensor and an earlier one, which may be the same one.
+fn residual(tape: &mut Tape, net: &mut Net) {
+    let last = net.output();
+    let same: Vec<usize> = (0..=last).filter(|&t| net.shapes[t] == net.shapes[last]).collect();
+    let other = *tape.pick(&same);
+    let minus = tape.one_in(2) && other != last;
+    let name = format!("t{}", last + 1);
+    let operands = [net.names[last].clone(), net.names[other].clone()];
+    let op = if minus { "Sub" } else { "Add" };
+    net.model = net.model.clone().node(op, &[&operands[0], &operands[1]], &name);
+    net.map(name, net.shapes[last].clone(), move |v| {
+        v[last].iter().zip(&v[other]).map(|(a, b)| if minus { a - b } else { a + b }).collect()
+    });
+}
+
+/// Swaps the two axes.
+fn transposed(net: &mut Net) {
+    let last = net.output();
+    let (name, from) = (format!("t{}", last + 1), net.names[last].clone());
+    let [rows, cols] = net.shapes[last][..] else { unreachable!("all tensors have two axes") };
+    net.model = net.model.clone().node("Transpose", &[&from], &name);
+    net.map(name, vec![cols, rows], move |v| {
+        let (rows, cols) = (rows as usize, cols as usize);
+        (0..rows * cols).map(|i| v[last][i % rows * cols + i / rows].clone()).collect()
+    });
+}
+
+/// Multiplies by a column of two numbers, so that a row is broadcast to two rows.
+fn grown(tape: &mut Tape, net: &mut Net) {
+    flat(net);
+    let last = net.output();
+    let (name, from, n) = (format!("t{}", last + 1), net.names[last].clone(), net.len(last));
+    if n > 3 {
+        return;
+    }
+    let factors = [1 + tape.below(4) as i64, tape.around(4)];
+    let constant = format!("{name}.c");
+    let values: Vec<f32> = factors.iter().map(|&f| f as f32 / 2.0).collect();
+    net.model = net.model.clone().f32(&constant, &[2, 1], &values).node("Mul", &[&constant, &from], &name);
+    net.map(name, vec![2, n as i64], move |v| (0..2 * n).map(|i| &v[last][i % n] * ratio(factors[i / n], 2)).collect());
+}
