@@ -129,7 +129,9 @@ fn as_text(report: &Report) -> String {
             RowVerdict::Verified { .. } => String::new(),
             RowVerdict::Refuted { what, clean, perturbed } => {
                 let (clean, perturbed) = (list(clean), list(perturbed));
-                format!("row {row}: refuted: {what}\n  coarse outputs, clean: {clean}\n  perturbed: {perturbed}\n")
+                let outputs =
+                    format!("  coarse outputs, clean:     {clean}\n  coarse outputs, perturbed: {perturbed}\n");
+                format!("row {row}: refuted: {what}\n{outputs}")
             }
             RowVerdict::Rejected(error) => format!("row {row}: rejected: {error}\n"),
             RowVerdict::Unanswered => format!("row {row}: no answer\n"),
