@@ -113,9 +113,9 @@ fn as_text(report: &Report) -> String {
     let mut text = format!("{}\n{}\n", report.verdict().word(), report.claim);
     text += &format!("model SHA-256 {}\n", report.model_digest);
     let count = |wanted: &str| report.rows.iter().filter(|(_, verdict)| word(verdict) == wanted).count();
-    let counts = ["VERIFIED", "REFUTED", "REJECTED", "UNANSWERED"];
-    let counts = counts.map(|wanted| format!("{} {}", count(wanted), wanted.to_lowercase()));
-    text += &format!("rows: {}\n", counts.join(", "));
+    let counts =
+        ["VERIFIED", "REFUTED", "REJECTED"].map(|wanted| format!("{} {}", count(wanted), wanted.to_lowercase()));
+    text += &format!("rows: {}, {} without an answer\n", counts.join(", "), count("UNANSWERED"));
     let worst = report.rows.iter().filter_map(|(row, verdict)| match verdict {
         RowVerdict::Verified { established } => established.as_ref().map(|tolerance| (tolerance, row)),
         _ => None,
@@ -129,7 +129,9 @@ fn as_text(report: &Report) -> String {
             RowVerdict::Verified { .. } => String::new(),
             RowVerdict::Refuted { what, clean, perturbed } => {
                 let (clean, perturbed) = (list(clean), list(perturbed));
-                format!("row {row}: refuted: {what}\n  coarse outputs, clean: {clean}\n  perturbed: {perturbed}\n")
+                let outputs =
+                    format!("  coarse outputs, clean:     {clean}\n  coarse outputs, perturbed: {perturbed}\n");
+                format!("row {row}: refuted: {what}\n{outputs}")
             }
             RowVerdict::Rejected(error) => format!("row {row}: rejected: {error}\n"),
             RowVerdict::Unanswered => format!("row {row}: no answer\n"),

@@ -175,9 +175,9 @@ fn grid(shape_item: &Item<'_>, spatial: &Item<'_>, cutoff_item: &Item<'_>) -> Re
     shape_item.ensure((1..=shape.len().min(2)).contains(&spatial), Code::ClaimShape, message)?;
     let axes = &shape[shape.len() - spatial..];
     let divides = |c: &usize| axes.iter().all(|&d| d > 0 && d.is_multiple_of(*c));
-    let fits: Vec<usize> = (1..=axes[0].min(1024)).filter(divides).take(32).collect();
-    let message =
-        format!("cutoff {cutoff} does not divide the axes {axes:?} of `shape`; block sizes that do: {fits:?}");
+    let fits: Vec<String> = (1..=axes[0].min(1024)).filter(divides).take(32).map(|c| c.to_string()).collect();
+    let fits = fits.join(", ");
+    let message = format!("cutoff {cutoff} does not divide the axes {axes:?} of `shape`; block sizes that do: {fits}");
     cutoff_item.ensure(cutoff > 0 && divides(&cutoff), Code::ClaimShape, message)?;
     Ok(Grid { shape, spatial, cutoff })
 }

@@ -22,8 +22,8 @@ const ATTRIBUTE: Schema = Schema("attribute", &[1, 2, 3, 4, 5, 20], &[7, 8], &[1
 pub const VALUE_INFO: Schema = Schema("value info", &[1, 2], &[], &[3, 4], "unknown");
 /// 1 tensor type.
 const TYPE: Schema = Schema("type", &[1], &[], &[6], "not a tensor");
-/// 2 shape. The element type (1) does not matter to an exact reading.
-const TENSOR_TYPE: Schema = Schema("tensor type", &[2], &[], &[1], "unknown");
+/// 1 element type, 2 shape.
+const TENSOR_TYPE: Schema = Schema("tensor type", &[1, 2], &[], &[], "unknown");
 /// 1 dimensions.
 const SHAPE: Schema = Schema("shape", &[], &[1], &[], "unknown");
 /// 1 size, 2 symbolic name.
@@ -69,13 +69,18 @@ pub fn attributes<'a>(node: &Message<'a>) -> Result<Vec<(&'a str, Message<'a>)>>
 
 /// The sizes of the axes in a ValueInfoProto; `None` for one that is symbolic, or if the rank is not stated.
 pub fn dimensions(info: &Message<'_>) -> Result<Option<Vec<Option<usize>>>> {
-    let mut shape = info.messages(2, &TYPE)?.pop();
-    for (field, schema) in [(1, &TENSOR_TYPE), (2, &SHAPE)] {
-        shape = shape.map(|m| m.messages(field, schema)).transpose()?.and_then(|mut found| found.pop());
+    let mut tensors = Vec::new();
+    for m in info.messages(2, &TYPE)? {
+        tensors.extend(m.messages(1, &TENSOR_TYPE)?);
     }
+    let Some(tensor) = tensors.pop() else { return Ok(None) };
+    // Integers wrap and divide differently. All operators keep the type, so a float input makes all of it float.
+    let float = matches!(tensor.int(1)?, None | Some(1 | 10 | 11));
+    ensure(float, Code::OnnxUnsupported, "only float32, float64 and float16 tensors are supported as input")?;
+    let Some(shape) = tensor.messages(2, &SHAPE)?.pop() else { return Ok(None) };
     let number = |d: &Message<'_>| Ok(d.int(1)?.filter(|_| !d.has(2)).and_then(|size| usize::try_from(size).ok()));
     let size = |d: &Message<'_>| number(d).map(|size| size.filter(|&size| size > 0));
-    shape.map(|shape| shape.messages(1, &DIMENSION)?.iter().map(size).collect()).transpose()
+    shape.messages(1, &DIMENSION)?.iter().map(size).collect::<Result<_>>().map(Some)
 }
 
 /// Reads a TensorProto: its name and exact values.
