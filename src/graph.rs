@@ -154,13 +154,15 @@ pub struct Graph {
 
 /// Maps that several problems of one model share, by the identity of the exact map.
 #[derive(Default)]
-pub struct Maps(Mutex<HashMap<usize, (Arc<Linear>, Arc<Map>)>>);
+pub struct Maps(Mutex<HashMap<usize, Known>>);
+
+/// An exact map and its image. Both are kept, so that an address is never reused for another map.
+type Known = (Arc<Linear>, Arc<Map>);
 
 impl Maps {
     fn get(&self, linear: &Arc<Linear>) -> Arc<Map> {
         let mut known = self.0.lock().unwrap_or_else(|e| e.into_inner());
         let key = Arc::as_ptr(linear) as usize;
-        // The exact map is kept beside its image, so an address is never reused for another map.
         let (_, map) = known.entry(key).or_insert_with(|| (Arc::clone(linear), Arc::new(Map::new(linear))));
         Arc::clone(map)
     }

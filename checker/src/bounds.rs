@@ -1,6 +1,6 @@
 //! Lower and upper bounds of a tensor's deviation, as integers over one power of two, always rounded outward.
 
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Error, Result, exponent};
 use crate::number::{Rational, bit_length, floor_scaled};
 use num::bigint::BigInt;
 use num::{Signed, ToPrimitive, Zero};
@@ -20,18 +20,14 @@ impl Bounds {
     /// Bounds given as mantissas over `2^exp`, brought to the width of [`BOUND_BITS`] by rounding outward.
     pub fn new(exp: i32, lower: &[i128], upper: &[i128]) -> Result<Self> {
         let bits = lower.iter().chain(upper).map(|&m| bit_length(m)).max().unwrap_or(0);
-        // One bit is left for the rounding up.
-        let shift = i64::from(bits) - i64::from(BOUND_BITS - 1);
-        let (down, up): (fn(i128, u32) -> i128, fn(i128, u32) -> i128) =
-            if shift > 0 { (|m, s| m >> s, |m, s| -((-m) >> s)) } else { (|m, s| m << s, |m, s| m << s) };
-        let by = shift.unsigned_abs() as u32;
-        // All-zero bounds keep their exponent: there is nothing to scale.
-        let (by, shift) = if bits == 0 { (0, 0) } else { (by, shift) };
+        // One bit is left for rounding up. All-zero bounds keep their exponent: there is nothing to scale.
+        let shift = if bits == 0 { 0 } else { i64::from(bits) - i64::from(BOUND_BITS - 1) };
+        let (right, left) = (shift.max(0).unsigned_abs() as u32, shift.min(0).unsigned_abs() as u32);
         let narrow = |m: i128| i64::try_from(m).map_err(|_| too_wide());
         Ok(Bounds {
-            exp: exp.checked_sub(i32::try_from(shift).map_err(|_| too_wide())?).ok_or_else(too_wide)?,
-            lower: lower.iter().map(|&m| narrow(down(m, by))).collect::<Result<_>>()?,
-            upper: upper.iter().map(|&m| narrow(up(m, by))).collect::<Result<_>>()?,
+            exp: exponent(exp.checked_add(left as i32).and_then(|exp| exp.checked_sub(right as i32)))?,
+            lower: lower.iter().map(|&m| narrow((m << left) >> right)).collect::<Result<_>>()?,
+            upper: upper.iter().map(|&m| narrow(-((-m << left) >> right))).collect::<Result<_>>()?,
         })
     }
 

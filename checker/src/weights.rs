@@ -76,15 +76,6 @@ impl Values {
         }
     }
 
-    pub fn negated(&self) -> Values {
-        match self {
-            Values::Dyadic(v) => {
-                Values::Dyadic(v.iter().map(|d| Dyadic { mantissa: -d.mantissa, exponent: d.exponent }).collect())
-            }
-            Values::Rational(v) => Values::Rational(v.iter().map(|r| -r).collect()),
-        }
-    }
-
     pub fn map(&self, f: impl Fn(&Rational) -> Rational) -> Values {
         Values::Rational((0..self.len()).map(|i| f(&self.get(i))).collect())
     }
