@@ -1,6 +1,7 @@
 //! `scalecheck`: the command line around [`scalecheck::verify`].
 
 #![forbid(unsafe_code)]
+#![deny(clippy::float_arithmetic, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use scalecheck::error::{Class, Code, Error, Result};
 use scalecheck::number::{Rational, approximate};
