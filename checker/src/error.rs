@@ -54,7 +54,7 @@ codes! {
     ClaimShape = "claim-shape": Malformed,
     /// A tensor name that the model does not have.
     ClaimTensor = "claim-tensor": Malformed,
-    /// The clean input is not in the domain, or its winner is tied.
+    /// The clean input is not in the domain, or has no winner: a tie, or a single output.
     ClaimClean = "claim-clean": Malformed,
     /// A data file that cannot be read as numbers.
     Data = "data": Malformed,

@@ -288,6 +288,7 @@ fn cells(property: &Property, coarse: &[Vec<(usize, Rational)>], clean: &[Ration
             }
         }
         Property::Winner => {
+            ensure(clean.len() > 1, Code::ClaimClean, "a winner needs at least two coarse outputs to win among")?;
             let winner = (0..clean.len()).max_by_key(|&k| &clean[k]).unwrap_or_default();
             for k in (0..clean.len()).filter(|&k| k != winner) {
                 if clean[k] == clean[winner] {

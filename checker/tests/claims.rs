@@ -6,6 +6,7 @@ use num::Zero;
 use proptest::prelude::*;
 use proptest::test_runner::Config as Runner;
 use scalecheck::claim::{Coarse, Family, Inputs, Property, parse};
+use scalecheck::data::Table;
 use scalecheck::describe::describe;
 use scalecheck::error::{Code, Error};
 use scalecheck::number::{Rational, approximate, parse_rational};
@@ -441,6 +442,28 @@ fn an_unknown_or_ambiguous_output_is_an_error() {
     let problem = |text: &str| Problem::new(&read_model(&two.bytes()), &parse_claim(text), &x);
     assert_eq!(support::code(Problem::new(&read_model(&two.bytes()), &claim, &x)), Code::ClaimTensor);
     problem(&replaced("[output]", "[output]\ntensor = \"z\"")).unwrap();
+}
+
+#[test]
+fn a_block_size_that_does_not_divide_a_huge_axis_is_reported_at_once() {
+    assert_error("shape = [1, 4], spatial = 1, cutoff = 4", "shape = [4294967296], cutoff = 3", Code::ClaimShape, 7);
+}
+
+#[test]
+fn a_byte_order_mark_does_not_hide_the_first_row() {
+    let text = "\u{feff}1,2\n3,4\n";
+    match Table::new("data.csv", text).row(0, 2) {
+        Ok(row) => assert_eq!(row, [q("1"), q("2")]),
+        Err(e) => assert_eq!(e.code, Code::Data),
+    }
+}
+
+#[test]
+fn a_winner_among_one_output_is_an_error() {
+    let text = replaced("tolerance = \"3/4\"", "decision = \"winner\"");
+    let claim = parse_claim(&text.replace("groups = [[0, 1], [2, 3]]", "groups = [[0, 1]]"));
+    let Inputs::Point(x) = &claim.inputs else { panic!("a point") };
+    assert_eq!(support::code(Problem::new(&network(), &claim, x)), Code::ClaimClean);
 }
 
 // ---- any bytes
