@@ -293,6 +293,29 @@ impl Graph {
     }
 }
 
+/// Coefficients that wait at tensors during a backward pass.
+pub struct Pending(Vec<Option<DMatrix<f64>>>);
+
+impl Pending {
+    /// Coefficients at one tensor only.
+    pub fn new(t: usize, coefficients: DMatrix<f64>) -> Self {
+        let mut pending = vec![None; t + 1];
+        pending[t] = Some(coefficients);
+        Pending(pending)
+    }
+
+    pub fn take(&mut self, t: usize) -> Option<DMatrix<f64>> {
+        self.0[t].take()
+    }
+
+    pub fn add(&mut self, t: usize, part: DMatrix<f64>) {
+        self.0[t] = Some(match self.0[t].take() {
+            Some(earlier) => earlier + part,
+            None => part,
+        });
+    }
+}
+
 /// The sum of at least one matrix.
 pub fn sum(parts: impl Iterator<Item = DMatrix<f64>>) -> DMatrix<f64> {
     parts.reduce(|a, b| a + b).unwrap_or_default()

@@ -3,7 +3,7 @@
 //! A target is a column of coefficients over one tensor; the pass bounds all of them from above.
 
 use super::{State, interval, pre_activations};
-use crate::graph::{Graph, Op, sum};
+use crate::graph::{Graph, Op, Pending, sum};
 use nalgebra::DMatrix;
 use scalecheck::rules::relu::Phase;
 use std::collections::HashMap;
@@ -54,19 +54,12 @@ pub fn upper_bounds(
     alphas: Option<&Alphas>,
 ) -> (Vec<f64>, Trace) {
     let targets = coefficients.ncols();
-    let mut pending: Vec<Option<DMatrix<f64>>> = vec![None; target + 1];
-    pending[target] = Some(coefficients.clone());
+    let mut pending = Pending::new(target, coefficients.clone());
     let mut bound = vec![0.0; targets];
     let maximiser = graph.blocks.iter().map(|b| DMatrix::zeros(b.lower.len(), targets)).collect();
     let mut trace = Trace { coefficients: HashMap::new(), maximiser };
     for t in (0..=target).rev() {
-        let Some(mut v) = pending[t].take() else { continue };
-        let mut pass_on = |p: usize, part: DMatrix<f64>| {
-            pending[p] = Some(match pending[p].take() {
-                Some(earlier) => earlier + part,
-                None => part,
-            });
-        };
+        let Some(mut v) = pending.take(t) else { continue };
         match &graph.tensors[t].op {
             Op::Variables(block) => {
                 let z = &mut trace.maximiser[*block];
@@ -74,7 +67,7 @@ pub fn upper_bounds(
                     bound[k] += graph.blocks[*block].support(v.as_slice(), z.as_mut_slice());
                 }
             }
-            Op::Affine(terms) => terms.iter().for_each(|(p, map)| pass_on(*p, map.transposed(&v))),
+            Op::Affine(terms) => terms.iter().for_each(|(p, map)| pending.add(*p, map.transposed(&v))),
             Op::Relu(from) => {
                 trace.coefficients.insert(t, v.clone());
                 let alpha = alphas.and_then(|a| a.get(from));
@@ -91,7 +84,7 @@ pub fn upper_bounds(
                         v[(i, k)] *= line.slope;
                     }
                 }
-                pass_on(*from, v);
+                pending.add(*from, v);
             }
         }
     }

@@ -4,7 +4,7 @@
 //! support function's maximiser names. Going there, or a part of the way, and linearising again climbs to a local
 //! maximum in a few steps (Frank–Wolfe with exact steps of 1, 1/2 and 1/4). Starts: the clean input and random vertices.
 
-use crate::graph::{Graph, Op};
+use crate::graph::{Graph, Op, Pending};
 use nalgebra::DMatrix;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -113,20 +113,13 @@ fn slacks(objective: &DMatrix<f64>, output: &DMatrix<f64>) -> Vec<f64> {
 /// Gradient of every column's objective in the variables, by block.
 fn gradient(graph: &Graph, points: &[DMatrix<f64>], objective: &DMatrix<f64>) -> Vec<DMatrix<f64>> {
     let values = graph.evaluate(points);
-    let mut pending: Vec<Option<DMatrix<f64>>> = vec![None; graph.output + 1];
-    pending[graph.output] = Some(objective.clone());
+    let mut pending = Pending::new(graph.output, objective.clone());
     let mut result: Vec<DMatrix<f64>> = points.iter().map(|z| DMatrix::zeros(z.nrows(), z.ncols())).collect();
     for t in (0..=graph.output).rev() {
-        let Some(mut v) = pending[t].take() else { continue };
-        let mut pass_on = |p: usize, part: DMatrix<f64>| {
-            pending[p] = Some(match pending[p].take() {
-                Some(earlier) => earlier + part,
-                None => part,
-            });
-        };
+        let Some(mut v) = pending.take(t) else { continue };
         match &graph.tensors[t].op {
             Op::Variables(block) => result[*block] += v,
-            Op::Affine(terms) => terms.iter().for_each(|(p, map)| pass_on(*p, map.transposed(&v))),
+            Op::Affine(terms) => terms.iter().for_each(|(p, map)| pending.add(*p, map.transposed(&v))),
             Op::Relu(from) => {
                 let centre = &graph.tensors[*from].centre;
                 for k in 0..v.ncols() {
@@ -136,7 +129,7 @@ fn gradient(graph: &Graph, points: &[DMatrix<f64>], objective: &DMatrix<f64>) ->
                         }
                     }
                 }
-                pass_on(*from, v);
+                pending.add(*from, v);
             }
         }
     }
