@@ -84,6 +84,8 @@ pub struct Outcome {
     pub attacked: Option<Reach>,
     /// What each method that was tried establishes.
     pub proven: Vec<(Method, Reach)>,
+    /// Methods that do not apply: an LP that is too large, or that the solver gives up.
+    pub skipped: Vec<Method>,
 }
 
 /// How far a claim is from breaking, in units of the coarse output: for a tolerance claim the deviation, for a winner
@@ -106,7 +108,8 @@ pub fn prove(
     config: &Config,
 ) -> Result<Outcome, Error> {
     let graph = Graph::new(problem, maps);
-    let mut outcome = Outcome { row, status: Status::Unknown, answer: None, attacked: None, proven: vec![] };
+    let mut outcome =
+        Outcome { row, status: Status::Unknown, answer: None, attacked: None, proven: vec![], skipped: vec![] };
     if let Some(point) = strongest(problem, &graph, &config.attack) {
         outcome.attacked = Some(attacked_reach(problem, property, &point));
         if witness::check(problem, &point).is_ok() {
@@ -119,7 +122,10 @@ pub fn prove(
     let (state, rows) = back_substitution::crown(&graph);
     let mut best: Option<Attempt> = None;
     for &method in config.method.methods() {
-        let Some(proof) = attempt(method, problem, &graph, &state, &rows, &config.slopes) else { continue };
+        let Some(proof) = attempt(method, problem, &graph, &state, &rows, &config.slopes) else {
+            outcome.skipped.push(method);
+            continue;
+        };
         let walked = tree::walk(problem, &Proof::new(&proof, problem)?, config.check.max_work)?;
         let attempt = Attempt { proof, slack: walked.slack, closed: walked.open.is_none() };
         let reach = proven_reach(problem, property, &attempt.slack);

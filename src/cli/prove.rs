@@ -124,6 +124,13 @@ fn print_table(statement: &Statement, outcomes: &[Outcome], path: Option<&Path>,
         Property::Winner => "proven ≤ truth ≤ attacked",
     };
     println!("{side}: the {}; attacks are evaluated and proofs checked exactly.", measure(property));
+    for method in [Method::Interval, Method::Crown, Method::Alpha, Method::Lp] {
+        let rows: Vec<String> =
+            outcomes.iter().filter(|o| o.skipped.contains(&method)).map(|o| o.row.to_string()).collect();
+        if !rows.is_empty() {
+            println!("{} was left out, being too large or given up, for the rows {}", name(method), rows.join(", "));
+        }
+    }
     let count = |status| outcomes.iter().filter(|o| o.status == status).count();
     println!(
         "{} certified, {} refuted, {} unknown",
@@ -161,6 +168,7 @@ fn as_json(statement: &Statement, outcomes: &[Outcome], path: Option<&Path>) -> 
                 "status": o.status,
                 "attacked": o.attacked.as_ref().map(number),
                 "proven": proven,
+                "skipped": o.skipped,
             })
         })
         .collect();

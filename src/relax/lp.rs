@@ -14,8 +14,9 @@ use nalgebra::{DMatrix, RowDVector};
 use scalecheck::rules::relu::Phase;
 use std::collections::BTreeMap;
 
-/// Most variables of an LP that is attempted.
-const MAX_VARIABLES: usize = 4000;
+/// Most coefficients of an LP that is attempted: a row for every unstable neuron, dense in the variables before it. At
+/// this size one solve takes seconds.
+const MAX_COEFFICIENTS: usize = 200_000;
 
 /// The dual solution of one target.
 #[derive(Default)]
@@ -59,7 +60,7 @@ impl<'g> Relaxation<'g> {
         };
         let inputs: usize = graph.blocks.iter().map(|b| b.lower.len()).sum();
         let columns = inputs + (0..graph.tensors.len()).map(unstable).sum::<usize>();
-        if columns > MAX_VARIABLES {
+        if (columns - inputs) * columns > MAX_COEFFICIENTS {
             return None;
         }
         let mut blocks = Vec::new();
