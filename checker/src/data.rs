@@ -1,6 +1,6 @@
 //! Clean inputs from CSV: exact decimals, one input a row.
 
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Error, Result, is_plain};
 use crate::number::{Rational, parse_rational};
 
 /// The rows of a CSV file, as text, with the columns that hold the input.
@@ -13,13 +13,18 @@ pub struct Table<'a> {
 }
 
 impl<'a> Table<'a> {
-    /// Reads the lines. A first line without any number is a header; a column that it names `label` is left out.
+    /// Reads the lines. A first line in which every cell is a name is a header; a column that it names `label` is left
+    /// out. Anything else, such as a quoted or misspelt number, is data, and an error if its row is used.
     pub fn new(name: &'a str, text: &'a str) -> Self {
         let mut rows: Vec<(usize, &str)> =
             (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty()).collect();
         let cells = |line: &str| line.split(',').map(|c| c.trim().to_owned()).collect::<Vec<_>>();
         let first = rows.first().map(|(_, line)| cells(line)).unwrap_or_default();
-        let has_header = !first.is_empty() && first.iter().all(|cell| parse_rational(cell).is_none());
+        let is_name = |cell: &String| {
+            let not_a_number = !["inf", "infinity", "nan"].contains(&cell.to_ascii_lowercase().as_str());
+            cell.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') && not_a_number && is_plain(cell)
+        };
+        let has_header = !first.is_empty() && first.iter().all(is_name);
         if has_header {
             rows.remove(0);
         }

@@ -1,14 +1,22 @@
 //! The claim in plain words, so that a reader sees what was verified and not only that something was.
 
 use crate::claim::{Claim, Coarse, Family, Grid, Inputs, Perturb, Property};
+use crate::number::Rational;
+
+/// Most elements of a clean input that are listed.
+const MAX_LISTED: usize = 64;
 
 /// A paragraph that says what the claim says, with its numbers exact.
 pub fn describe(claim: &Claim) -> String {
     let clean = match &claim.inputs {
-        Inputs::Point(_) => "the clean input stated in the claim".to_owned(),
+        Inputs::Point(x) if x.len() <= MAX_LISTED => format!("the clean input ({})", list(x)),
+        Inputs::Point(x) => format!("the clean input of {} elements that the claim states", x.len()),
         Inputs::Rows { file, rows } => match &rows[..] {
             [row] => format!("row {row} of {}", file.display()),
-            [first, .., last] => format!("each of {} rows, from {first} to {last}, of {}", rows.len(), file.display()),
+            [first, .., last] if last - first == rows.len() - 1 => {
+                format!("each of the {} rows from {first} to {last} of {}", rows.len(), file.display())
+            }
+            [_, ..] => format!("each of the rows {rows:?} of {}", file.display()),
             [] => "no row".to_owned(),
         },
     };
@@ -21,7 +29,7 @@ pub fn describe(claim: &Claim) -> String {
 }
 
 fn perturbation(perturb: &Perturb) -> String {
-    let list = perturb.amplitude.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let list = list(&perturb.amplitude);
     let delta = match &perturb.family {
         Family::None => format!("any δ with |δ_i| ≤ {list}"),
         Family::BlockMean(grid) => format!("any δ with |δ_i| ≤ {list} whose mean over each {} is zero", block(grid)),
@@ -39,6 +47,11 @@ fn perturbation(perturb: &Perturb) -> String {
     }
 }
 
+/// Exact numbers, separated by commas.
+fn list(values: &[Rational]) -> String {
+    values.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
 fn block(grid: &Grid) -> String {
     let times = |sides: &[usize]| sides.iter().map(ToString::to_string).collect::<Vec<_>>().join("×");
     format!("{} block of the shape {}", times(&vec![grid.cutoff; grid.spatial]), times(&grid.shape))
@@ -52,7 +65,10 @@ fn property(claim: &Claim) -> String {
             let reduce = if *mean { "mean" } else { "sum" };
             format!("{reduce} over a group of elements of {output} (groups {groups:?})")
         }
-        Coarse::Matrix(rows) => format!("one of the {} stated combinations of elements of {output}", rows.len()),
+        Coarse::Matrix(rows) => {
+            let rows: Vec<String> = rows.iter().map(|row| format!("[{}]", list(row))).collect();
+            format!("combination of the elements of {output} with the coefficients {}", rows.join(" or "))
+        }
     };
     match &claim.property {
         Property::Tolerance(t) => format!("every {coarse} differs from its clean value by at most {t}"),

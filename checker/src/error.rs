@@ -118,7 +118,10 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let place = if self.place.is_empty() { String::new() } else { format!("{}: ", self.place) };
-        write!(f, "{place}{} [{}]", self.message, self.code.as_str())
+        // Files may say anything; what they say must not steer the reader's terminal.
+        let shown = |c: char| if is_invisible(c) { c.escape_unicode().to_string() } else { c.to_string() };
+        let text: String = format!("{place}{}", self.message).chars().map(shown).collect();
+        write!(f, "{text} [{}]", self.code.as_str())
     }
 }
 
@@ -129,6 +132,17 @@ pub type Result<T> = std::result::Result<T, Error>;
 /// The result of checked arithmetic on binary exponents.
 pub fn exponent(sum: Option<i32>) -> Result<i32> {
     sum.ok_or_else(|| error(Code::LimitSize, "a binary exponent is out of range"))
+}
+
+/// True for characters that are not seen, or change how others are seen: controls, line ends, bidirectional marks.
+fn is_invisible(c: char) -> bool {
+    let formats = [0x61c..=0x61c, 0x200b..=0x200f, 0x2028..=0x202e, 0x2060..=0x206f, 0xfeff..=0xfeff, 0xfff9..=0xfffb];
+    c.is_control() || formats.iter().any(|range| range.contains(&u32::from(c))) || u32::from(c) >= 0xe0000
+}
+
+/// True for text that can be quoted between backticks in a sentence without changing it.
+pub fn is_plain(text: &str) -> bool {
+    !text.chars().any(|c| is_invisible(c) || c == '`')
 }
 
 /// An error that gets its place from the caller, by [`Error::within`].

@@ -5,7 +5,7 @@
 
 use scalecheck::error::{Class, Code, Error, Result};
 use scalecheck::number::{Rational, approximate};
-use scalecheck::verify::{Config, Report, RowVerdict, Statement, Verdict, verify};
+use scalecheck::verify::{Config, Report, RowVerdict, Statement, Verdict, read, verify};
 use serde_json::{Value, json};
 use std::io::Write;
 use std::path::PathBuf;
@@ -40,11 +40,11 @@ fn main() -> ExitCode {
 }
 
 fn run(mut arguments: Vec<String>, json: bool) -> Result<(String, u8)> {
-    let given = |names: [&str; 2]| arguments.iter().any(|a| names.contains(&a.as_str()));
-    if given(["--help", "-h"]) {
+    let only = |names: [&str; 2]| matches!(&arguments[..], [a] if names.contains(&a.as_str()));
+    if only(["--help", "-h"]) {
         return Ok((HELP.to_owned(), 0));
     }
-    if given(["--version", "-V"]) {
+    if only(["--version", "-V"]) {
         return Ok((format!("scalecheck {}\n", env!("CARGO_PKG_VERSION")), 0));
     }
     let model = option(&mut arguments, "--model")?.map(PathBuf::from);
@@ -66,7 +66,7 @@ fn run(mut arguments: Vec<String>, json: bool) -> Result<(String, u8)> {
         [] => return usage("a command is needed: verify".into()),
     };
     let statement = Statement::load(claim.as_ref(), model.as_deref())?;
-    let bytes = std::fs::read(certificate).map_err(|e| Error::new(Code::Io, certificate, e.to_string()))?;
+    let bytes = read(certificate.as_ref())?;
     let report = verify(&statement, &bytes, &config).map_err(|e| e.within(certificate))?;
     let text = if json { format!("{}\n", as_json(&report, certificate)) } else { as_text(&report) };
     Ok((text, report.verdict().exit_code()))
@@ -110,9 +110,16 @@ fn word(verdict: &RowVerdict) -> &'static str {
     }
 }
 
+/// What was read, and its digest.
+fn files(report: &Report) -> impl Iterator<Item = (&'static str, &String)> {
+    ["model", "claim"].into_iter().chain(std::iter::repeat("data")).zip(&report.digests)
+}
+
 fn as_text(report: &Report) -> String {
     let mut text = format!("{}\n{}\n", report.verdict().word(), report.claim);
-    text += &format!("model SHA-256 {}\n", report.model_digest);
+    for (file, digest) in files(report) {
+        text += &format!("{file} SHA-256 {digest}\n");
+    }
     let count = |wanted: &str| report.rows.iter().filter(|(_, verdict)| word(verdict) == wanted).count();
     let counts =
         ["VERIFIED", "REFUTED", "REJECTED"].map(|wanted| format!("{} {}", count(wanted), wanted.to_lowercase()));
@@ -161,7 +168,7 @@ fn as_json(report: &Report, certificate: &str) -> Value {
     json!({
         "verdict": report.verdict().word(),
         "claim": report.claim,
-        "model_sha256": report.model_digest,
+        "sha256": files(report).map(|(file, digest)| json!({ "file": file, "digest": digest })).collect::<Vec<_>>(),
         "certificate": certificate,
         "rows": report.rows.iter().map(row).collect::<Vec<_>>(),
     })

@@ -164,7 +164,8 @@ pub struct Report {
     pub rows: Vec<(usize, RowVerdict)>,
     /// The claim in plain words.
     pub claim: String,
-    pub model_digest: String,
+    /// SHA-256 of the model, the claim, and each data file.
+    pub digests: Vec<String>,
 }
 
 impl Report {
@@ -216,7 +217,8 @@ pub fn verify(statement: &Statement, certificate: &[u8], config: &Config) -> Res
         verdict,
         rows: verdicts,
         claim: describe(&statement.claim),
-        model_digest: statement.model_digest.clone(),
+        digests: [&[statement.model_digest.clone(), statement.claim_digest.clone()][..], &statement.data_digests]
+            .concat(),
     })
 }
 
@@ -255,8 +257,17 @@ pub fn established_tolerance(problem: &Problem, property: &Property, slack: &[Op
     problem.cells.iter().zip(slack).map(established).max()
 }
 
-fn read(path: &Path) -> Result<Vec<u8>> {
-    std::fs::read(path).map_err(|e| Error::new(Code::Io, path.display().to_string(), e.to_string()))
+/// Largest file that is read.
+const MAX_FILE: u64 = 1 << 32;
+
+/// The bytes of a regular file.
+pub fn read(path: &Path) -> Result<Vec<u8>> {
+    let name = path.display().to_string();
+    let failed = |e: std::io::Error| Error::new(Code::Io, name.clone(), e.to_string());
+    let about = std::fs::metadata(path).map_err(failed)?;
+    ensure(about.is_file(), Code::Io, "not a regular file").map_err(|e| e.within(&name))?;
+    ensure(about.len() <= MAX_FILE, Code::LimitSize, "larger than 4 GiB").map_err(|e| e.within(&name))?;
+    std::fs::read(path).map_err(failed)
 }
 
 fn text<'a>(bytes: &'a [u8], name: &str) -> Result<&'a str> {

@@ -466,6 +466,44 @@ fn a_winner_among_one_output_is_an_error() {
     assert_eq!(support::code(Problem::new(&network(), &claim, x)), Code::ClaimClean);
 }
 
+#[test]
+fn only_a_line_of_names_is_a_header() {
+    let first = |text: &str| Table::new("d.csv", text).row(0, 2);
+    for header in ["a,b\n1,2\n", "label,p0,p1\n7,1,2\n", "_x,y_1\n1,2\n"] {
+        assert_eq!(first(header).unwrap(), [q("1"), q("2")], "{header}");
+    }
+    // What another reader takes for numbers must not vanish as a header.
+    for numbers in
+        ["5.,7.\n1,2\n", "\"5\",\"7\"\n1,2\n", "5e9999,7\n1,2\n", "5_0,7_0\n1,2\n", "inf,nan\n1,2\n", ",\n1,2\n"]
+    {
+        assert_eq!(support::code(first(numbers)), Code::Data, "{numbers}");
+    }
+    for one in ["\u{feff}5\n1\n", "5\r1\n1\n"] {
+        assert_eq!(support::code(Table::new("d.csv", one).row(0, 1)), Code::Data, "{one:?}");
+    }
+}
+
+#[test]
+fn texts_that_would_not_print_as_they_are_are_errors() {
+    for name in ["z\\nVERIFIED", "z\\u001b[2J", "z`", "z\\u202E"] {
+        let text = replaced("[output]", &format!("[output]\ntensor = \"{name}\""));
+        assert_eq!(support::code(parse("claim.toml", &text)), Code::ClaimValue, "{name}");
+    }
+    let shown = Error::new(Code::Data, "a\nb", "c\u{1b}[8m").to_string();
+    assert!(!shown.contains(['\n', '\u{1b}']), "{shown:?}");
+}
+
+#[test]
+fn the_words_state_the_point_and_the_matrix() {
+    let claim = parse_claim(&replaced(
+        "{ groups = [[0, 1], [2, 3]], reduce = \"mean\" }",
+        "{ matrix = [[1, 0, 0, \"1/1000\"]] }",
+    ));
+    let words = describe(&claim);
+    assert!(words.contains("[1, 0, 0, 1/1000]"), "{words}");
+    assert!(words.contains("(0, 1/4, 1/2, 1)"), "{words}");
+}
+
 // ---- any bytes
 
 proptest! {

@@ -689,3 +689,65 @@ proptest! {
         let _ = read(&bytes);
     }
 }
+
+// ---- what readers take in different ways
+
+#[test]
+fn rejects_a_dimension_with_both_a_size_and_a_name_or_a_size_of_zero() {
+    for dim in [
+        Message::default().text(2, "N").int(1, 3),
+        Message::default().int(1, 3).text(2, "N"),
+        Message::default().int(1, 0),
+        Message::default().int(1, -1),
+    ] {
+        let tensor = Message::default().int(1, 1).message(2, &Message::default().message(1, &dim));
+        let info = Message::default().text(1, "x").message(2, &Message::default().message(1, &tensor));
+        let mut model = Model::empty();
+        model.graph = model.graph.message(11, &info);
+        assert_error(model.node("Relu", &["x"], "y"), Code::OnnxShape);
+    }
+}
+
+#[test]
+fn rejects_an_initializer_or_input_without_a_name() {
+    let named_nothing = Model::new(&[1, 2]).f32("w", &[2, 1], &[1.0, 1.0]).f32("", &[1], &[-3.0]);
+    assert_error(named_nothing.node("Gemm", &["x", "w", ""], "y"), Code::OnnxFormat);
+    assert_error(Model::empty().input("", &[Dim::Fixed(1)]).f32("w", &[1], &[1.0]), Code::OnnxFormat);
+}
+
+#[test]
+fn rejects_an_attribute_type_that_does_not_exist() {
+    for kind in [i64::MAX, i64::MIN, 99] {
+        let attribute = Message::default().text(1, "axis").int(3, 1).int(20, kind);
+        let node = Message::default().text(1, "x").text(2, "y").text(4, "Flatten").message(5, &attribute);
+        let mut model = Model::new(&[1, 2]);
+        model.graph = model.graph.message(1, &node);
+        assert_error(model, Code::OnnxFormat);
+    }
+}
+
+#[test]
+fn rejects_negative_axes_before_operator_set_11() {
+    for op in ["Squeeze", "Unsqueeze"] {
+        let model = Model::new(&[2, 1]).opset(10).node_with(op, &["x"], "y", &[("axes", ints(&[-1]))]);
+        assert_error(model, Code::OnnxUnsupported);
+    }
+    let flatten = Model::new(&[2, 1]).opset(10).node_with("Flatten", &["x"], "y", &[("axis", Value::Int(-1))]);
+    assert_error(flatten, Code::OnnxUnsupported);
+}
+
+#[test]
+fn rejects_names_that_would_not_print_as_they_are() {
+    for name in ["y\nVERIFIED", "y\u{1b}[2J", "y`", "y\u{202e}"] {
+        let code = support::code(read(&Model::new(&[1]).node("Relu", &["x"], name).output(name).bytes()));
+        assert_eq!(code, Code::OnnxFormat);
+    }
+}
+
+#[test]
+fn rejects_shapes_of_very_many_axes() {
+    let axes: Vec<i64> = (0..70).collect();
+    let code =
+        support::code(read(&Model::new(&[1]).i64("a", &axes).node("Unsqueeze", &["x", "a"], "y").output("y").bytes()));
+    assert!(matches!(code, Code::OnnxShape | Code::LimitSize), "{code:?}");
+}

@@ -1,6 +1,6 @@
 //! A TOML document with line numbers: typed reading in which every key must be known.
 
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Error, Result, is_plain};
 use crate::number::{Rational, parse_rational};
 use num::Signed;
 use toml::de::{DeTable, DeValue};
@@ -64,7 +64,7 @@ impl<'a> Item<'a> {
 
     pub fn text(&self) -> Result<&'a str> {
         let text = if let Some(DeValue::String(text)) = self.value { Some(text.as_ref()) } else { None };
-        self.expect(text, "a string in quotes")
+        self.expect(text.filter(|text| is_plain(text)), "a string in quotes, without backticks or invisible characters")
     }
 
     /// What the text stands for among these choices.

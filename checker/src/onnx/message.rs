@@ -59,7 +59,7 @@ pub fn attributes<'a>(node: &Message<'a>) -> Result<Vec<(&'a str, Message<'a>)>>
     let attribute = |a: Message<'a>| {
         let name = a.text(1)?;
         // The field that holds a value of type t has the number t + 1. Readers differ about values in other fields.
-        let others = |t: i64| [2, 3, 4, 5, 7, 8].into_iter().filter(move |field| *field != t + 1);
+        let others = |t: i64| [2, 3, 4, 5, 7, 8].into_iter().filter(move |field| *field != t.saturating_add(1));
         let stray = a.int(20)?.is_some_and(|t| others(t).any(|field| a.has(field.cast_unsigned())));
         ensure(!stray, Code::OnnxFormat, format!("attribute `{name}` has a value that is not of its type"))?;
         Ok((name, a))
@@ -78,8 +78,14 @@ pub fn dimensions(info: &Message<'_>) -> Result<Option<Vec<Option<usize>>>> {
     let float = matches!(tensor.int(1)?, None | Some(1 | 10 | 11));
     ensure(float, Code::OnnxUnsupported, "only float32, float64 and float16 tensors are supported as input")?;
     let Some(shape) = tensor.messages(2, &SHAPE)?.pop() else { return Ok(None) };
-    let number = |d: &Message<'_>| Ok(d.int(1)?.filter(|_| !d.has(2)).and_then(|size| usize::try_from(size).ok()));
-    let size = |d: &Message<'_>| number(d).map(|size| size.filter(|&size| size > 0));
+    let size = |d: &Message<'_>| {
+        // The two are alternatives of which readers take the last; here, one that is stated must be positive.
+        let (size, named) = (d.int(1)?, d.has(2));
+        let known = size.and_then(|size| usize::try_from(size).ok()).filter(|&size| size > 0);
+        let valid = size.is_none() || (known.is_some() && !named);
+        ensure(valid, Code::OnnxShape, "a dimension is not positive, or has both a size and a name")?;
+        Ok(known)
+    };
     shape.messages(1, &DIMENSION)?.iter().map(size).collect::<Result<_>>().map(Some)
 }
 

@@ -47,6 +47,9 @@ pub fn read(bytes: &[u8]) -> Result<Network> {
     let message = format!("the graph has {} inputs; exactly one is supported", inputs.len());
     let [input] = &inputs[..] else { return message::unsupported(message) };
     let name = input.text(1)?;
+    // In ONNX the empty name stands for an operand that is left out.
+    let nameless = name.is_empty() || initialized.contains("");
+    ensure(!nameless, Code::OnnxFormat, "the input or an initializer has no name")?;
     let shape = input_shape(input).map_err(|e| e.within(&format!("input `{name}`")))?;
     let mut builder = Builder::new(name, shape, opset);
     for (name, constant) in constants {

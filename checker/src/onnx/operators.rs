@@ -190,13 +190,14 @@ impl Builder {
     fn moves(&self, op: &str, args: &mut Arguments<'_>, shape: &[usize]) -> Result<Option<(Vec<usize>, Vec<usize>)>> {
         let new = match op {
             "Transpose" => return Ok(shape::transpose(shape, args.ints("perm")?)),
-            "Flatten" => shape::flatten(shape, args.int("axis", 1)?),
+            "Flatten" => shape::flatten(shape, self.axes(vec![args.int("axis", 1)?])?[0]),
             "Reshape" => {
                 let copy_zero = args.int("allowzero", 0)? == 0;
                 args.int_operand(1)?.and_then(|target| shape::reshape(shape, &target, copy_zero))
             }
             "Squeeze" | "Unsqueeze" => {
                 let axes = if self.opset < 13 { args.ints("axes")? } else { args.int_operand(1)? };
+                let axes = axes.map(|axes| self.axes(axes)).transpose()?;
                 if op == "Squeeze" { shape::squeeze(shape, axes) } else { shape::unsqueeze(shape, axes) }
             }
             "Dropout" => {
@@ -208,6 +209,13 @@ impl Builder {
         };
         let count = shape.iter().product();
         Ok(new.filter(|new| shape::elements(new, count) == Some(count)).map(|new| (new, (0..count).collect())))
+    }
+
+    /// Axes counted from the end came with operator set 11; readers differ about them in earlier ones.
+    fn axes(&self, axes: Vec<i64>) -> Result<Vec<i64>> {
+        let known = self.opset >= 11 || axes.iter().all(|&axis| axis >= 0);
+        ensure(known, Code::OnnxUnsupported, "a negative axis needs operator set 11 or later")?;
+        Ok(axes)
     }
 
     /// The same for constants and tensors. A node that moves nothing is kept: its name can be a site.

@@ -3,14 +3,18 @@
 use super::MAX_ELEMENTS;
 use crate::error::{Code, Result, ensure};
 
-/// Number of elements, or `None` if it is zero or exceeds `limit`.
+/// Most axes of a tensor.
+const MAX_RANK: usize = 64;
+
+/// Number of elements, or `None` if it is zero or exceeds `limit`, or if there are more than 64 axes.
 pub fn elements(shape: &[usize], limit: usize) -> Option<usize> {
-    shape.iter().try_fold(1_usize, |n, &d| n.checked_mul(d)).filter(|n| (1..=limit).contains(n))
+    let axes = (shape.len() <= MAX_RANK).then_some(shape)?;
+    axes.iter().try_fold(1_usize, |n, &d| n.checked_mul(d)).filter(|n| (1..=limit).contains(n))
 }
 
 /// A shape that an activation tensor may have.
 pub fn within_limit(shape: Vec<usize>) -> Result<Vec<usize>> {
-    let message = format!("a tensor of shape {shape:?} has more than {MAX_ELEMENTS} elements");
+    let message = format!("a tensor of shape {shape:?} has more than {MAX_ELEMENTS} elements or {MAX_RANK} axes");
     ensure(elements(&shape, MAX_ELEMENTS).is_some(), Code::LimitSize, message)?;
     Ok(shape)
 }

@@ -6,7 +6,7 @@
 //!
 //! Source: the Protocol Buffers encoding guide. Groups are deprecated and rejected.
 
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Error, Result, is_plain};
 
 const VARINT: u64 = 0;
 const FIXED64: u64 = 1;
@@ -71,7 +71,13 @@ impl<'a> Message<'a> {
     }
 
     pub fn texts(&self, number: u64) -> Result<Vec<&'a str>> {
-        self.expect(self.bytes(number)?.into_iter().map(|bytes| str::from_utf8(bytes).ok()).collect(), number)
+        self.expect(
+            self.bytes(number)?
+                .into_iter()
+                .map(|bytes| str::from_utf8(bytes).ok().filter(|text| is_plain(text)))
+                .collect(),
+            number,
+        )
     }
 
     /// A singular text; empty if it is absent.
