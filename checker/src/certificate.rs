@@ -18,7 +18,7 @@ use std::io::Read;
 pub const FORMAT: &str = "scale-certificate/1";
 
 /// Largest certificate, after decompression.
-const MAX_BYTES: u64 = 1 << 30;
+const MAX_BYTES: u64 = 1 << 28;
 
 /// Declares types of the certificate's text: JSON objects with these fields and no others. One marked `= default` may
 /// be absent. serde by itself would also read an array, by the order of the fields.
