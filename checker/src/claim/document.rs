@@ -45,7 +45,7 @@ impl<'a> Item<'a> {
     }
 
     /// What was read from the value, or the error that it must be `what`.
-    fn expect<T>(&self, read: Option<T>, what: &str) -> Result<T> {
+    fn demand<T>(&self, read: Option<T>, what: &str) -> Result<T> {
         match (read, self.value) {
             (Some(read), _) => Ok(read),
             (None, None) => self.error(Code::ClaimMissingKey, format!("`{}` is missing; it must be {what}", self.key)),
@@ -64,7 +64,7 @@ impl<'a> Item<'a> {
 
     pub fn text(&self) -> Result<&'a str> {
         let text = if let Some(DeValue::String(text)) = self.value { Some(text.as_ref()) } else { None };
-        self.expect(text.filter(|text| is_plain(text)), "a string in quotes, without backticks or invisible characters")
+        self.demand(text.filter(|text| is_plain(text)), "a string in quotes, without backticks or invisible characters")
     }
 
     /// What the text stands for among these choices.
@@ -72,14 +72,14 @@ impl<'a> Item<'a> {
         let text = self.text()?;
         let names: Vec<String> = choices.iter().map(|(name, _)| format!("\"{name}\"")).collect();
         let chosen = choices.iter().find(|(name, _)| *name == text).map(|(_, value)| value.clone());
-        self.expect(chosen, &names.join(" or "))
+        self.demand(chosen, &names.join(" or "))
     }
 
     /// A number from 0 to 2^32.
     pub fn count(&self) -> Result<usize> {
-        let Some(DeValue::Integer(i)) = self.value else { return self.expect(None, "a whole number") };
+        let Some(DeValue::Integer(i)) = self.value else { return self.demand(None, "a whole number") };
         let count = usize::from_str_radix(i.as_str(), i.radix()).ok().filter(|&n| n <= 1 << 32);
-        self.expect(count, "a whole number from 0 to 4294967296")
+        self.demand(count, "a whole number from 0 to 4294967296")
     }
 
     pub fn rational(&self) -> Result<Rational> {
@@ -92,12 +92,12 @@ impl<'a> Item<'a> {
             }
             _ => None,
         };
-        self.expect(value, "an exact number such as \"1/32\", \"0.1\" or 3")
+        self.demand(value, "an exact number such as \"1/32\", \"0.1\" or 3")
     }
 
     pub fn non_negative(&self) -> Result<Rational> {
         let value = self.rational()?;
-        self.expect(Some(value).filter(|value| !value.is_negative()), "at least 0")
+        self.demand(Some(value).filter(|value| !value.is_negative()), "at least 0")
     }
 
     pub fn is_array(&self) -> bool {
@@ -107,14 +107,14 @@ impl<'a> Item<'a> {
     /// The elements of an array that is not empty.
     pub fn list<T>(&self, read: impl Fn(&Self) -> Result<T>) -> Result<Vec<T>> {
         let array = if let Some(DeValue::Array(array)) = self.value { Some(array) } else { None };
-        let array = self.expect(array.filter(|array| !array.is_empty()), "an array with at least one element")?;
+        let array = self.demand(array.filter(|array| !array.is_empty()), "an array with at least one element")?;
         array.iter().map(|v| read(&Item { start: v.span().start, value: Some(v.get_ref()), ..*self })).collect()
     }
 
     /// The items of a table that may have these keys.
     pub fn table<const N: usize>(&self, keys: [&'a str; N]) -> Result<[Item<'a>; N]> {
         let table = if let Some(DeValue::Table(table)) = self.value { Some(table) } else { None };
-        let table = self.expect(table, "a table")?;
+        let table = self.demand(table, "a table")?;
         if let Some(key) = table.keys().find(|key| !keys.contains(&key.get_ref().as_ref())) {
             let message = format!("unknown key `{}` in `{}`; known are {}", key.get_ref(), self.key, keys.join(", "));
             return Item { start: key.span().start, ..*self }.error(Code::ClaimUnknownKey, message);

@@ -48,7 +48,7 @@ impl<'a> Message<'a> {
         Err(Error::new(code, self.name, message))
     }
 
-    fn expect<T>(&self, value: Option<T>, number: u64) -> Result<T> {
+    fn demand<T>(&self, value: Option<T>, number: u64) -> Result<T> {
         value.map_or_else(|| self.fail(Code::OnnxFormat, format!("field {number} is not of the expected type")), Ok)
     }
 
@@ -59,7 +59,7 @@ impl<'a> Message<'a> {
     /// The bytes of every occurrence of a field, which must have one of these wire types.
     fn all(&self, number: u64, types: &[u64]) -> Result<Vec<&'a [u8]>> {
         let found = self.fields.iter().filter(|field| field.0 == number);
-        self.expect(found.map(|(_, kind, bytes)| types.contains(kind).then_some(*bytes)).collect(), number)
+        self.demand(found.map(|(_, kind, bytes)| types.contains(kind).then_some(*bytes)).collect(), number)
     }
 
     pub fn bytes(&self, number: u64) -> Result<Vec<&'a [u8]>> {
@@ -71,7 +71,7 @@ impl<'a> Message<'a> {
     }
 
     pub fn texts(&self, number: u64) -> Result<Vec<&'a str>> {
-        self.expect(
+        self.demand(
             self.bytes(number)?
                 .into_iter()
                 .map(|bytes| str::from_utf8(bytes).ok().filter(|text| is_plain(text)))
@@ -90,7 +90,7 @@ impl<'a> Message<'a> {
         let mut numbers = Vec::new();
         for mut packed in self.all(field, types)? {
             while !packed.is_empty() {
-                numbers.push(self.expect(read(&mut packed), field)?);
+                numbers.push(self.demand(read(&mut packed), field)?);
             }
         }
         Ok(numbers)
