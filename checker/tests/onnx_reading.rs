@@ -751,3 +751,13 @@ fn rejects_shapes_of_very_many_axes() {
         support::code(read(&Model::new(&[1]).i64("a", &axes).node("Unsqueeze", &["x", "a"], "y").output("y").bytes()));
     assert!(matches!(code, Code::OnnxShape | Code::LimitSize), "{code:?}");
 }
+
+#[test]
+fn rejects_activations_that_together_are_too_large() {
+    let mut model = Model::new(&[1 << 20]);
+    let names: Vec<String> = (0..20).map(|i| format!("r{i}")).collect();
+    for (i, name) in names.iter().enumerate() {
+        model = model.node("Relu", &[if i == 0 { "x" } else { &names[i - 1] }], name);
+    }
+    assert_error(model.node("Relu", &["x"], "y"), Code::LimitSize);
+}

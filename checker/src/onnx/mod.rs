@@ -18,7 +18,7 @@ const OPSETS: std::ops::RangeInclusive<i64> = 7..=25;
 /// Most elements of one activation tensor. The widths of all integer sums in `rules/` are proved for it.
 pub const MAX_ELEMENTS: usize = 1 << 20;
 
-/// Most elements of all constants and activation tensors together.
+/// Most elements of all constants and, counted 16 times, activation tensors together.
 const MAX_TOTAL: usize = 1 << 28;
 
 /// Reads a model: one input, constant weights, the operators named in `specs/models.md`.

@@ -111,8 +111,10 @@ impl Builder {
 
     /// Binds a name, once.
     pub fn define(&mut self, name: &str, value: Value) -> Result<()> {
-        self.total += value.shape.iter().product::<usize>();
-        let message = format!("the tensors together have more than {MAX_TOTAL} elements");
+        // The exact values of an activation tensor are big integers, so its elements count more.
+        let weight = if matches!(value.content, Node(_)) { 16 } else { 1 };
+        self.total += weight * value.shape.iter().product::<usize>();
+        let message = format!("the tensors together have more than {MAX_TOTAL} elements, activations counted 16 times");
         ensure(self.total <= MAX_TOTAL, Code::LimitSize, message)?;
         let earlier = self.values.insert(name.to_owned(), value);
         ensure(earlier.is_none(), Code::OnnxFormat, format!("`{name}` is defined twice"))
