@@ -5,7 +5,6 @@ use crate::graph::{Graph, Maps, float};
 use crate::relax::{State, back_substitution, lp, pre_activations, slopes};
 use crate::search::attack::{self, attack};
 use crate::search::exact_point::exact_point;
-use nalgebra::DMatrix;
 use num::{Signed, Zero};
 use scalecheck::certificate::{Answer, CloseText, Proof, ProofText, RefineText, Side, WitnessText};
 use scalecheck::claim::Property;
@@ -111,8 +110,13 @@ pub fn prove(
     let mut outcome =
         Outcome { row, status: Status::Unknown, answer: None, attacked: None, proven: vec![], skipped: vec![] };
     if let Some(point) = strongest(problem, &graph, &config.attack) {
-        outcome.attacked = Some(attacked_reach(problem, property, &point));
-        if witness::check(problem, &point).is_ok() {
+        let reach = attacked_reach(problem, property, &point);
+        let breaks = match property {
+            Property::Tolerance(tolerance) => reach > *tolerance,
+            Property::Winner => !reach.is_positive(),
+        };
+        outcome.attacked = Some(reach);
+        if breaks && witness::check(problem, &point).is_ok() {
             let text = point.iter().map(|block| block.iter().map(ToString::to_string).collect()).collect();
             outcome.answer = Some(Answer { row, proof: None, witness: Some(WitnessText { perturbation: text }) });
             outcome.status = Status::Refuted;
@@ -244,11 +248,7 @@ fn optimise_intermediate(
         let rows = state.unstable(graph, t);
         if unstable_before && !rows.is_empty() {
             let n = rows.len();
-            let mut both = DMatrix::zeros(graph.len(t), 2 * n);
-            for (k, &row) in rows.iter().enumerate() {
-                both[(row, k)] = 1.0;
-                both[(row, n + k)] = -1.0;
-            }
+            let both = back_substitution::both_sides(graph, t, &rows);
             let (bound, alphas) = slopes::optimise(graph, &state, t, &both, config);
             for (k, &row) in rows.iter().enumerate() {
                 for (side, target) in [(Side::Upper, k), (Side::Lower, n + k)] {
@@ -271,11 +271,10 @@ fn optimise_intermediate(
 fn column(graph: &Graph, state: &State, alphas: &back_substitution::Alphas, k: usize) -> Slopes {
     let mut slopes = Slopes::new();
     for (&t, alpha) in alphas {
-        let chosen = state.unstable(graph, t).into_iter().filter_map(|i| {
-            let (low, high) = state.range(graph, t, i);
-            let default = if high > -low { 1.0 } else { 0.0 };
-            (alpha[(i, k)] != default).then_some((i, alpha[(i, k)]))
-        });
+        let chosen = state
+            .unstable(graph, t)
+            .into_iter()
+            .filter_map(|i| (alpha[(i, k)] != state.default_slope(graph, t, i)).then_some((i, alpha[(i, k)])));
         slopes.insert(t, chosen.collect());
     }
     slopes

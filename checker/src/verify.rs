@@ -99,13 +99,14 @@ impl Statement {
     }
 
     fn check_header(&self, certificate: &Certificate) -> Result<()> {
-        let own = (&self.model_digest, &self.data_digests, &self.claim_digest);
-        let (code, what) = match (own.0 == &certificate.model, own.1 == &certificate.data, own.2 == &certificate.claim)
-        {
-            (true, true, true) => return Ok(()),
-            (false, ..) => (Code::ModelMismatch, format!("model {} to {}", certificate.model, own.0)),
-            (_, false, _) => (Code::DataMismatch, format!("data {:?} to {:?}", certificate.data, own.1)),
-            (.., false) => (Code::ClaimMismatch, format!("claim {} to {}", certificate.claim, own.2)),
+        let (code, what) = if certificate.model != self.model_digest {
+            (Code::ModelMismatch, format!("model {} to {}", certificate.model, self.model_digest))
+        } else if certificate.data != self.data_digests {
+            (Code::DataMismatch, format!("data {:?} to {:?}", certificate.data, self.data_digests))
+        } else if certificate.claim != self.claim_digest {
+            (Code::ClaimMismatch, format!("claim {} to {}", certificate.claim, self.claim_digest))
+        } else {
+            return Ok(());
         };
         Err(error(code, format!("the certificate is about other files; SHA-256 differs: {what}")))
     }

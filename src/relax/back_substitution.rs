@@ -39,7 +39,7 @@ fn line(graph: &Graph, state: &State, t: usize, i: usize, above: bool, alpha: Op
             Line { slope, offset: slope * (c - low) - clean }
         }
         Phase::Unstable => {
-            let slope = alpha.unwrap_or(if high > -low { 1.0 } else { 0.0 });
+            let slope = alpha.unwrap_or_else(|| state.default_slope(graph, t, i));
             Line { slope, offset: slope * c - clean }
         }
     }
@@ -146,17 +146,21 @@ pub fn crown(graph: &Graph) -> (State, Vec<(usize, Vec<usize>)>) {
     (state, improved)
 }
 
-/// Improves the bounds of chosen elements of `t`, and by intervals those of everything after it.
-pub fn refine(graph: &Graph, state: &mut State, t: usize, rows: &[usize]) {
-    let n = rows.len();
-    let mut both = DMatrix::zeros(graph.len(t), 2 * n);
+/// Targets that bound chosen elements of `t`: first each element, for its upper bound, then each negated.
+pub fn both_sides(graph: &Graph, t: usize, rows: &[usize]) -> DMatrix<f64> {
+    let mut both = DMatrix::zeros(graph.len(t), 2 * rows.len());
     for (k, &row) in rows.iter().enumerate() {
         both[(row, k)] = 1.0;
-        both[(row, n + k)] = -1.0;
+        both[(row, rows.len() + k)] = -1.0;
     }
-    let (bound, _) = upper_bounds(graph, state, t, &both, None);
+    both
+}
+
+/// Improves the bounds of chosen elements of `t`, and by intervals those of everything after it.
+pub fn refine(graph: &Graph, state: &mut State, t: usize, rows: &[usize]) {
+    let (bound, _) = upper_bounds(graph, state, t, &both_sides(graph, t, rows), None);
     for (k, &row) in rows.iter().enumerate() {
-        tighten(state, t, row, -bound[n + k], bound[k]);
+        tighten(state, t, row, -bound[rows.len() + k], bound[k]);
     }
     repropagate(graph, state, t);
 }

@@ -37,6 +37,12 @@ impl State {
         }
     }
 
+    /// The lower slope that the checker gives an unstable neuron by default: 1 if its active part is the larger one.
+    pub fn default_slope(&self, graph: &Graph, t: usize, i: usize) -> f64 {
+        let (low, high) = self.range(graph, t, i);
+        if high > -low { 1.0 } else { 0.0 }
+    }
+
     /// Elements of `t` that are unstable.
     pub fn unstable(&self, graph: &Graph, t: usize) -> Vec<usize> {
         (0..graph.len(t)).filter(|&i| self.phase(graph, t, i) == Phase::Unstable).collect()

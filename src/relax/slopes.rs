@@ -30,12 +30,7 @@ pub fn optimise(
     config: &Config,
 ) -> (Vec<f64>, Alphas) {
     let targets = coefficients.ncols();
-    let default = |t: usize| {
-        DMatrix::from_fn(graph.len(t), targets, |i, _| {
-            let (low, high) = state.range(graph, t, i);
-            if high > -low { 1.0 } else { 0.0 }
-        })
-    };
+    let default = |t: usize| DMatrix::from_fn(graph.len(t), targets, |i, _| state.default_slope(graph, t, i));
     let mut alphas: Alphas = pre_activations(graph)
         .into_iter()
         .filter(|&t| t < target && !state.unstable(graph, t).is_empty())

@@ -1,8 +1,8 @@
 //! Rule 4.2, back-substitution: an upper bound of a linear function of tensors, exactly a feasible LP dual.
 //!
 //! To bound `Σ v·d + r` from above, tensors are eliminated in reverse topological order:
-//! - affine `d = Σ_p W_p d_p`: `v_p += W_pᵀ v`, v rounded once for all p. Equality, so nothing is lost. A weight with a tail τ ∈ [0, 2^-e) adds
-//!   `|v_i| · 2^-e · max|d_j|`, charged for every j whether or not its entry has one;
+//! - affine `d = Σ_p W_p d_p`: `v_p += W_pᵀ v`, v rounded once for all p. Equality, so nothing is lost. A weight with
+//!   a tail τ ∈ [0, 2^-e) adds `|v_i| · 2^-e · max|d_j|`, charged for every j whether or not its entry has one;
 //! - ReLU: an element with `v_i ≥ 0` is replaced by its upper line, one with `v_i < 0` by its lower line (`relu.rs`);
 //! - a multiplier β at element i: `v_i d_i = (v_i + β) d_i − β d_i`, and `−β d_i ≤ −β l_i` for β ≥ 0, `≤ −β u_i`
 //!   for β < 0. This is how a case's assumption, or any known bound, enters (β ≥ 0 is the dual of `d_i ≥ l_i`);
