@@ -52,23 +52,23 @@ def split_data():
     )
 
 
-def initial_parameters(rng):
+def initial_parameters(rng, sizes):
     """He-initialised weights (outputs x inputs) and zero biases."""
     return [
         (
             jnp.asarray(rng.normal(0, np.sqrt(2 / n), (m, n)), jnp.float32),
             jnp.zeros(m, jnp.float32),
         )
-        for n, m in zip(SIZES, SIZES[1:])
+        for n, m in zip(sizes, sizes[1:])
     ]
 
 
 def forward(params, x):
     """The logits."""
-    (w1, b1), (w2, b2), (w3, b3) = params
-    hidden1 = jax.nn.relu(x @ w1.T + b1)
-    hidden2 = jax.nn.relu(hidden1 @ w2.T + b2)
-    return hidden2 @ w3.T + b3
+    *hidden, (weight, bias) = params
+    for w, b in hidden:
+        x = jax.nn.relu(x @ w.T + b)
+    return x @ weight.T + bias
 
 
 def loss(params, x, labels):
@@ -79,10 +79,8 @@ def loss(params, x, labels):
     return entropy + DECAY * decay
 
 
-@jax.jit
-def adam_step(params, mean, square, step, rate, x, labels):
+def adam(params, grads, mean, square, step, rate):
     """One step of Adam with the usual constants."""
-    grads = jax.grad(loss)(params, x, labels)
     mean = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * g, mean, grads)
     square = jax.tree.map(lambda s, g: 0.999 * s + 0.001 * g * g, square, grads)
     scale1, scale2 = 1 - 0.9**step, 1 - 0.999**step
@@ -95,30 +93,57 @@ def adam_step(params, mean, square, step, rate, x, labels):
     return params, mean, square
 
 
-def train(x, labels):
-    """The trained parameters; the learning rate falls to zero on a cosine."""
+@jax.jit
+def adam_step(params, mean, square, step, rate, x, labels):
+    """One step of Adam on the classifier's loss."""
+    grads = jax.grad(loss)(params, x, labels)
+    return adam(params, grads, mean, square, step, rate)
+
+
+def falling_rate(step, steps):
+    """The learning rate, which falls to zero on a cosine."""
+    return RATE * 0.5 * (1 + np.cos(np.pi * step / steps))
+
+
+def noisy_pixels(rng, x):
+    """Images with normal noise added, kept within [0, 1]."""
+    return np.clip(x + rng.normal(0, NOISE, x.shape), 0, 1)
+
+
+def arrays(params):
+    """The parameters as numpy arrays."""
+    return [(np.asarray(w), np.asarray(b)) for w, b in params]
+
+
+def train(x, labels, sizes=SIZES, disturb=noisy_pixels, after_epoch=None):
+    """The trained parameters.
+
+    disturb(rng, rows) makes the noisy rows that a step sees; after_epoch, if
+    given, is called with the number of epochs done and the parameters so far.
+    """
     rng = np.random.default_rng(SEED)
-    params = initial_parameters(rng)
+    params = initial_parameters(rng, sizes)
     mean = jax.tree.map(jnp.zeros_like, params)
     square = jax.tree.map(jnp.zeros_like, params)
     batches = len(x) // BATCH
     step, steps = 0, EPOCHS * batches
-    for _ in range(EPOCHS):
+    for epoch in range(EPOCHS):
         order = rng.permutation(len(x))
         for batch in order[: batches * BATCH].reshape(batches, BATCH):
-            rate = RATE * 0.5 * (1 + np.cos(np.pi * step / steps))
+            rate = falling_rate(step, steps)
             step += 1
-            noisy = x[batch] + rng.normal(0, NOISE, (BATCH, 64))
-            noisy = jnp.asarray(np.clip(noisy, 0, 1), jnp.float32)
+            noisy = jnp.asarray(disturb(rng, x[batch]), jnp.float32)
             params, mean, square = adam_step(
                 params, mean, square, float(step), rate, noisy, labels[batch]
             )
-    return [(np.asarray(w), np.asarray(b)) for w, b in params]
+        if after_epoch:
+            after_epoch(epoch + 1, arrays(params))
+    return arrays(params)
 
 
-def export_onnx(params, path):
-    """Write the network as Gemm and Relu nodes."""
-    names = ("hidden1", "hidden2", "logits")
+def export_onnx(params, path, producer="train_digits.py"):
+    """Write the network as Gemm and Relu nodes, named after the file."""
+    names = [*(f"hidden{i + 1}" for i in range(len(params) - 1)), "logits"]
     nodes, tensors, source = [], [], "input"
     for name, (weight, bias) in zip(names, params):
         tensors.append(numpy_helper.from_array(weight, f"{name}.weight"))
@@ -131,13 +156,13 @@ def export_onnx(params, path):
         source = name
     graph = helper.make_graph(
         nodes,
-        "digits-mlp",
+        path.stem,
         [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["batch", 64])],
         [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 10])],
         tensors,
     )
     opset = helper.make_opsetid("", 13)
-    model = helper.make_model(graph, opset_imports=[opset], producer_name="train_digits.py")
+    model = helper.make_model(graph, opset_imports=[opset], producer_name=producer)
     model.ir_version = 7
     onnx.checker.check_model(model, full_check=True)
     onnx.save(model, path)
