@@ -4,24 +4,30 @@
 use scalecert::bundle::{certificate, checked_bytes};
 use scalecert::graph::Maps;
 use scalecert::prove::{Config, prove};
+use scalecheck::problem::Problem;
 use scalecheck::verify::{Config as CheckConfig, Statement, check_answer, verify};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+fn problem(statement: &Statement, row: usize) -> Problem {
+    let clean = statement.clean(&[row]).next().expect("one row").expect("the row is valid");
+    statement.problem(0, row, &clean).expect("the row is valid")
+}
+
 fn main() {
     let claim = Path::new(env!("CARGO_MANIFEST_DIR")).join("specs/claims/digits-winner-32.toml");
     let statement = Statement::load(&claim, None).expect("the example claim is valid");
-    let property = statement.claim().property.clone();
+    let property = statement.claim().settings[0].property.clone();
     let maps = Maps::default();
     let (mut proving, mut checking, mut outcomes) = (Vec::new(), Vec::new(), Vec::new());
     for row in statement.claim().rows() {
         let start = Instant::now();
-        let problem = statement.problems(&[row]).next().expect("one row").expect("the row is valid");
-        let outcome = prove(row, &problem, &property, &maps, &Config::default()).expect("the prover is sound");
+        let problem = problem(&statement, row);
+        let outcome = prove((0, row), &problem, &property, &maps, &Config::default()).expect("the prover is sound");
         proving.push(start.elapsed());
         if let Some(answer) = &outcome.answer {
             let start = Instant::now();
-            let problem = statement.problems(&[row]).next().expect("one row").expect("the row is valid");
+            let problem = problem(&statement, row);
             check_answer(&problem, &property, answer, &CheckConfig::default()).expect("the answer checks");
             checking.push(start.elapsed());
         }

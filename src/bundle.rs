@@ -7,22 +7,31 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use rayon::prelude::*;
 use scalecheck::certificate::Certificate;
+use scalecheck::problem::Clean;
 use scalecheck::verify::{Config as CheckConfig, RowVerdict, Statement, verify};
 use std::io::Write;
 use std::path::Path;
 
-/// Works on every row of the claim; `done` is called after each, from any thread.
+/// Works on every row of every setting of the claim; `done` is called after each, from any thread. In the order of
+/// settings, then rows.
 pub fn prove_rows(statement: &Statement, config: &Config, done: impl Fn() + Sync) -> Result<Vec<Outcome>> {
-    let rows = statement.claim().rows();
+    let (rows, settings) = (statement.claim().rows(), &statement.claim().settings);
     let maps = Maps::default();
-    let one = |&row: &usize| -> Result<Outcome> {
-        let problem = statement.problems(&[row]).next().context("a row has a problem")??;
-        let outcome = prove(row, &problem, &statement.claim().property, &maps, config)
-            .with_context(|| format!("row {row}: the checker refused the prover's own proof; please report this"))?;
+    let clean: Vec<Clean> = statement.clean(&rows).collect::<Result<_, _>>()?;
+    let all: Vec<(usize, usize)> = (0..settings.len()).flat_map(|s| (0..rows.len()).map(move |r| (s, r))).collect();
+    let one = |&(setting, r): &(usize, usize)| -> Result<Outcome> {
+        let problem = statement.problem(setting, rows[r], &clean[r])?;
+        let outcome =
+            prove((setting, rows[r]), &problem, &settings[setting].property, &maps, config).with_context(|| {
+                format!(
+                    "setting {setting}, row {}: the checker refused the prover's own proof; please report this",
+                    rows[r]
+                )
+            })?;
         done();
         Ok(outcome)
     };
-    rows.par_iter().map(one).collect()
+    all.par_iter().map(one).collect()
 }
 
 /// The certificate that holds all answers found; `None` if there are none.
@@ -40,7 +49,7 @@ pub fn checked_bytes(certificate: &Certificate, statement: &Statement) -> Result
     let mut bytes = serde_json::to_vec(certificate)?;
     bytes.push(b'\n');
     let report = verify(statement, &bytes, &CheckConfig::default())?;
-    for (row, verdict) in &report.rows {
+    for (row, verdict) in report.settings.iter().flat_map(|setting| &setting.rows) {
         if let RowVerdict::Rejected(error) = verdict {
             bail!("row {row}: the checker rejects what was to be written ({error}); please report this");
         }
@@ -50,12 +59,17 @@ pub fn checked_bytes(certificate: &Certificate, statement: &Statement) -> Result
 
 /// Checks the certificate and puts it in place in one step; gzipped if the name ends in `.gz`.
 pub fn write(path: &Path, certificate: &Certificate, statement: &Statement) -> Result<()> {
-    let mut bytes = checked_bytes(certificate, statement)?;
+    let bytes = checked_bytes(certificate, statement)?;
     if path.extension().is_some_and(|e| e == "gz") {
         let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
         encoder.write_all(&bytes)?;
-        bytes = encoder.finish()?;
+        return replace(path, &encoder.finish()?);
     }
+    replace(path, &bytes)
+}
+
+/// Puts a file in place in one step, so that none is ever half written.
+pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let place = || format!("cannot write {}", path.display());
     let mut builder = tempfile::Builder::new();
@@ -63,7 +77,7 @@ pub fn write(path: &Path, certificate: &Certificate, statement: &Statement) -> R
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
     let mut file = builder.tempfile_in(folder).with_context(place)?;
-    file.write_all(&bytes).with_context(place)?;
+    file.write_all(bytes).with_context(place)?;
     file.persist(path).map_err(|e| anyhow!(e.error)).with_context(place)?;
     Ok(())
 }

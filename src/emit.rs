@@ -1,6 +1,7 @@
 //! From floating-point results to the text of a proof: rounding slopes, naming tensors, sharing slope sets.
 
-use scalecheck::certificate::{CloseText, MultiplierText, NodeText, ProofText, RefineText, SlopesText};
+use crate::relax::back_substitution::Normals;
+use scalecheck::certificate::{CloseText, DualText, MultiplierText, NodeText, ProofText, RefineText, SlopesText};
 use scalecheck::problem::Problem;
 use std::collections::{BTreeMap, HashMap};
 
@@ -8,6 +9,8 @@ use std::collections::{BTreeMap, HashMap};
 pub const SLOPE_BITS: u32 = 8;
 /// Multipliers are written as integers over `2^MULTIPLIER_BITS`.
 const MULTIPLIER_BITS: i32 = 24;
+/// Multipliers of what a cutoff sees are written with this many bits: every one of them costs its place in the file.
+const DUAL_BITS: i32 = 18;
 
 /// Lower slopes that differ from the default: by pre-activation tensor, (element, slope).
 pub type Slopes = BTreeMap<usize, Vec<(usize, f64)>>;
@@ -68,6 +71,24 @@ impl<'p> Builder<'p> {
             if mantissa != 0 && mantissa.unsigned_abs() < 1 << 48 {
                 let zeros = mantissa.trailing_zeros().min(MULTIPLIER_BITS as u32);
                 texts.push((self.tensor(t), i, mantissa >> zeros, MULTIPLIER_BITS - zeros as i32));
+            }
+        }
+        texts
+    }
+
+    /// The multipliers of what cutoffs see, for one target.
+    pub fn duals(&mut self, normals: &Normals, target: usize) -> Vec<DualText> {
+        let mut texts = Vec::new();
+        for (block, normal) in normals.iter().enumerate() {
+            let Some(normal) = normal else { continue };
+            let Some(seen) = self.problem.find(&format!("{}.seen", self.problem.domain[block].name)) else { continue };
+            let column = normal.column(target);
+            let largest = column.amax();
+            if largest > 0.0 {
+                let exponent = DUAL_BITS - largest.log2().ceil() as i32;
+                let scale = 2_f64.powi(exponent);
+                let mantissas = column.iter().map(|mu| -(mu * scale).round() as i64).collect();
+                texts.push(DualText { tensor: self.tensor(seen), exponent, mantissas });
             }
         }
         texts

@@ -1,12 +1,14 @@
 //! The problem in floating point: what the untrusted search computes with. Shapes: a matrix holds one point or one
 //! target a column; a tensor's elements are its rows.
 
+use crate::subspace::{Subspace, Support};
 use nalgebra::DMatrix;
 use num::ToPrimitive;
 use scalecheck::linear::{Linear, Pattern};
 use scalecheck::number::Rational;
 use scalecheck::problem::{self, Problem};
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex};
 
 /// A linear map in `f64`.
@@ -19,9 +21,7 @@ pub enum Map {
 
 impl Map {
     fn new(linear: &Linear) -> Map {
-        let weights = linear.weights();
-        let scale = 2_f64.powi(-weights.exp());
-        let w: Vec<f64> = weights.mantissas().iter().map(|&m| m as f64 * scale).collect();
+        let w = floats_of(linear);
         match linear.pattern() {
             Pattern::Gather(index) => Map::Gather {
                 inputs: linear.inputs(),
@@ -121,6 +121,68 @@ pub enum Op {
     Variables(usize),
     Affine(Vec<(usize, Arc<Map>)>),
     Relu(usize),
+    /// What changed weights add.
+    Weights(Vec<WeightPart>),
+}
+
+/// `e = (S ∘ z) a`, z the variables of a block from `first` on, a actual values.
+pub struct WeightPart {
+    pub block: usize,
+    pub first: usize,
+    pub source: Source,
+    spread: Arc<Linear>,
+    weights: Vec<f64>,
+    /// S as a map.
+    pub map: Arc<Map>,
+}
+
+/// The actual values that changed weights act on.
+pub enum Source {
+    Tensor(usize),
+    Clean(Vec<f64>),
+}
+
+impl WeightPart {
+    /// Actual values, one point a column, given all deviations.
+    fn actual(&self, graph: &Graph, values: &[DMatrix<f64>], columns: usize) -> DMatrix<f64> {
+        match &self.source {
+            Source::Clean(a) => DMatrix::from_fn(a.len(), columns, |i, _| a[i]),
+            Source::Tensor(t) => {
+                let centre = &graph.tensors[*t].centre;
+                DMatrix::from_fn(centre.len(), columns, |i, k| centre[i] + values[*t][(i, k)])
+            }
+        }
+    }
+
+    fn apply(&self, graph: &Graph, values: &[DMatrix<f64>], z: &DMatrix<f64>) -> DMatrix<f64> {
+        let a = self.actual(graph, values, z.ncols());
+        let mut e = DMatrix::zeros(self.spread.outputs(), z.ncols());
+        for c in 0..z.ncols() {
+            self.spread.for_each_entry(|o, i, k| e[(o, c)] += self.weights[k] * z[(self.first + k, c)] * a[(i, c)]);
+        }
+        e
+    }
+
+    /// Gradient of `v · e`: it is added to that of the block, and returned for the source.
+    pub fn gradient(
+        &self,
+        graph: &Graph,
+        values: &[DMatrix<f64>],
+        z: &DMatrix<f64>,
+        v: &DMatrix<f64>,
+        block: &mut DMatrix<f64>,
+    ) -> DMatrix<f64> {
+        let a = self.actual(graph, values, z.ncols());
+        let mut source = DMatrix::zeros(self.spread.inputs(), z.ncols());
+        for c in 0..z.ncols() {
+            self.spread.for_each_entry(|o, i, k| {
+                let s = self.weights[k] * v[(o, c)];
+                block[(self.first + k, c)] += s * a[(i, c)];
+                source[(i, c)] += s * z[(self.first + k, c)];
+            });
+        }
+        source
+    }
 }
 
 pub struct Tensor {
@@ -131,12 +193,13 @@ pub struct Tensor {
     pub clip: Option<(Vec<f64>, Vec<f64>)>,
 }
 
-/// A block of variables: a box with zero-sum groups.
+/// A block of variables: a box with zero-sum groups, or one cut with a subspace.
 pub struct Block {
     pub lower: Vec<f64>,
     pub upper: Vec<f64>,
     pub groups: Vec<Vec<usize>>,
     pub ungrouped: Vec<usize>,
+    pub subspace: Option<Arc<Subspace>>,
 }
 
 /// The slack `bound + objective · d` of a one-row cell, to be shown negative.
@@ -150,19 +213,36 @@ pub struct Graph {
     pub blocks: Vec<Block>,
     pub cells: Vec<Cell>,
     pub output: usize,
+    /// Tensors that hold what a cutoff sees.
+    seen: Vec<usize>,
 }
 
 /// Maps that several problems of one model share, by the identity of the exact map.
 #[derive(Default)]
-pub struct Maps(Mutex<HashMap<usize, Known>>);
+pub struct Maps {
+    known: Mutex<HashMap<usize, Known>>,
+    /// What coarse maps do not see, by a hash of their weights.
+    subspaces: Mutex<HashMap<u64, Option<Arc<Subspace>>>>,
+}
 
 /// An exact map and its image. Both are kept, so that an address is never reused for another map.
 type Known = (Arc<Linear>, Arc<Map>);
 
 impl Maps {
+    fn subspace(&self, linear: &Linear) -> Option<Arc<Subspace>> {
+        let mut hasher = DefaultHasher::new();
+        (linear.inputs(), linear.outputs(), linear.weights().exp(), linear.weights().mantissas()).hash(&mut hasher);
+        let mut known = self.subspaces.lock().unwrap_or_else(|e| e.into_inner());
+        known.entry(hasher.finish()).or_insert_with(|| Subspace::hidden_from(linear).map(Arc::new)).clone()
+    }
+
     fn get(&self, linear: &Arc<Linear>) -> Arc<Map> {
-        let mut known = self.0.lock().unwrap_or_else(|e| e.into_inner());
+        let mut known = self.known.lock().unwrap_or_else(|e| e.into_inner());
         let key = Arc::as_ptr(linear) as usize;
+        if Arc::strong_count(linear) == 1 {
+            // Only this problem uses it.
+            return Arc::new(Map::new(linear));
+        }
         let (_, map) = known.entry(key).or_insert_with(|| (Arc::clone(linear), Arc::new(Map::new(linear))));
         Arc::clone(map)
     }
@@ -173,33 +253,64 @@ pub fn float(x: &Rational) -> f64 {
     x.to_f64().unwrap_or(f64::NAN)
 }
 
-fn floats(values: &[Rational]) -> Vec<f64> {
+fn floats_of(linear: &Linear) -> Vec<f64> {
+    let scale = 2_f64.powi(-linear.weights().exp());
+    linear.weights().mantissas().iter().map(|&m| m as f64 * scale).collect()
+}
+
+pub fn floats(values: &[Rational]) -> Vec<f64> {
     values.iter().map(float).collect()
 }
 
 impl Graph {
-    pub fn new(problem: &Problem, maps: &Maps) -> Graph {
+    /// The problem; `banded` if its points must comply with the bands that it is about, which only attacks care for.
+    pub fn new(problem: &Problem, maps: &Maps, banded: bool) -> Graph {
+        let part = |part: &problem::WeightPart| WeightPart {
+            block: part.block,
+            first: part.first,
+            source: match &part.source {
+                problem::Source::Tensor(t) => Source::Tensor(*t),
+                problem::Source::Clean(values) => Source::Clean(floats(&values.to_rationals())),
+            },
+            spread: Arc::clone(&part.above),
+            weights: floats_of(&part.above),
+            map: Arc::new(Map::new(&part.above)),
+        };
         let tensors = problem.tensors.iter().map(|t| Tensor {
             op: match &t.op {
                 problem::Op::Variables(block) => Op::Variables(*block),
                 problem::Op::Relu(from) => Op::Relu(*from),
                 problem::Op::Affine(terms) => Op::Affine(terms.iter().map(|(p, w)| (*p, maps.get(w))).collect()),
+                problem::Op::Weights(parts) => Op::Weights(parts.iter().map(part).collect()),
             },
             centre: floats(&t.centre.to_rationals()),
             clip: t.clip.as_ref().map(|(low, high)| (floats(low), floats(high))),
         });
-        let blocks = problem.domain.iter().map(|v| {
+        let blocks = problem.domain.iter().enumerate().map(|(i, v)| {
             let groups: Vec<Vec<usize>> = v.groups.iter().map(|g| g.iter().map(|&j| j as usize).collect()).collect();
             let mut free = vec![true; v.lower.len()];
             groups.iter().flatten().for_each(|&j| free[j] = false);
             let ungrouped = (0..free.len()).filter(|&j| free[j]).collect();
-            Block { lower: floats(&v.lower), upper: floats(&v.upper), groups, ungrouped }
+            let band = if banded { Subspace::of_band(problem, i).map(Arc::new) } else { None };
+            let seen = problem.find(&format!("{}.seen", v.name)).map(|t| &problem.tensors[t].op);
+            let subspace = band.or_else(|| match seen {
+                Some(problem::Op::Affine(terms)) => maps.subspace(&terms[0].1),
+                _ => None,
+            });
+            Block { lower: floats(&v.lower), upper: floats(&v.upper), groups, ungrouped, subspace }
         });
+        let seen = problem.domain.iter().filter_map(|v| problem.find(&format!("{}.seen", v.name))).collect();
         let cells = problem.cells.iter().map(|cell| {
             let row = &cell.rows[0];
             Cell { objective: row.terms.iter().map(|&(i, a)| (i, -(a as f64))).collect(), bound: float(&row.bound) }
         });
-        Graph { tensors: tensors.collect(), blocks: blocks.collect(), cells: cells.collect(), output: problem.output }
+        Graph {
+            tensors: tensors.collect(),
+            blocks: blocks.collect(),
+            cells: cells.collect(),
+            output: problem.output,
+            seen,
+        }
     }
 
     pub fn len(&self, t: usize) -> usize {
@@ -222,6 +333,7 @@ impl Graph {
             let value = match &tensor.op {
                 Op::Variables(block) => points[*block].clone(),
                 Op::Affine(terms) => sum(terms.iter().map(|(p, map)| map.apply(&values[*p]))),
+                Op::Weights(parts) => sum(parts.iter().map(|p| p.apply(self, &values, &points[p.block]))),
                 Op::Relu(from) => {
                     let centre = &self.tensors[*from].centre;
                     let mut value = values[*from].clone();
@@ -242,7 +354,10 @@ impl Graph {
 impl Graph {
     /// Tensors whose deviation has a known range that their variables' boxes do not imply.
     pub fn clipped(&self) -> impl Iterator<Item = usize> {
-        let is_clipped = |t: &usize| self.tensors[*t].clip.is_some() && matches!(self.tensors[*t].op, Op::Affine(_));
+        let is_clipped = |t: &usize| {
+            let has_range = self.tensors[*t].clip.is_some() && !self.seen.contains(t);
+            has_range && matches!(self.tensors[*t].op, Op::Affine(_))
+        };
         (0..self.tensors.len()).filter(is_clipped)
     }
 
@@ -254,6 +369,9 @@ impl Graph {
             let Op::Variables(block) = self.tensors[*p].op else { continue };
             let touched = map.touched(marked);
             movers[block].iter_mut().zip(touched).for_each(|(m, t)| *m |= t);
+            if self.blocks[block].subspace.is_some() && movers[block].contains(&true) {
+                movers[block].fill(true);
+            }
             for group in &self.blocks[block].groups {
                 if group.iter().any(|&j| movers[block][j]) {
                     group.iter().for_each(|&j| movers[block][j] = true);
@@ -322,9 +440,24 @@ pub fn sum(parts: impl Iterator<Item = DMatrix<f64>>) -> DMatrix<f64> {
 }
 
 impl Block {
-    /// The point of the block at which `v · z` is largest: each variable at an end of its range, but for one in each
-    /// group, which makes the group sum to zero.
-    pub fn maximiser(&self, v: &[f64], z: &mut [f64]) {
+    /// The points of the block at which `v · z` is largest, one a column, and those values from above; with a subspace
+    /// also the coefficients along it that give them. `effort` is how many steps a subspace may take from `warm`.
+    pub fn support(&self, v: &DMatrix<f64>, effort: usize, warm: &mut Option<DMatrix<f64>>) -> Support {
+        if let Some(subspace) = &self.subspace {
+            return subspace.support(v, &self.lower, &self.upper, effort, warm);
+        }
+        let mut points = DMatrix::zeros(v.nrows(), v.ncols());
+        let mut values = Vec::with_capacity(v.ncols());
+        for (v, mut z) in v.column_iter().zip(points.column_iter_mut()) {
+            self.maximiser(v.as_slice(), z.as_mut_slice());
+            values.push(v.dot(&z));
+        }
+        Support { points, values, normal: None }
+    }
+
+    /// The point of a block without a subspace at which `v · z` is largest: each variable at an end of its range, but for
+    /// one in each group, which makes the group sum to zero.
+    fn maximiser(&self, v: &[f64], z: &mut [f64]) {
         for &j in &self.ungrouped {
             z[j] = if v[j] > 0.0 { self.upper[j] } else { self.lower[j] };
         }
@@ -341,11 +474,5 @@ impl Block {
                 missing -= room;
             }
         }
-    }
-
-    /// The largest value of `v · z`.
-    pub fn support(&self, v: &[f64], scratch: &mut [f64]) -> f64 {
-        self.maximiser(v, scratch);
-        v.iter().zip(scratch.iter()).map(|(v, z)| v * z).sum()
     }
 }

@@ -10,3 +10,4 @@ pub mod graph;
 pub mod prove;
 pub mod relax;
 pub mod search;
+pub mod subspace;

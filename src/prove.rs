@@ -2,6 +2,7 @@
 
 use crate::emit::{Builder, Slopes};
 use crate::graph::{Graph, Maps, float};
+use crate::relax::back_substitution::{Improved, Warm};
 use crate::relax::{State, back_substitution, lp, pre_activations, slopes};
 use crate::search::attack::{self, attack};
 use crate::search::exact_point::exact_point;
@@ -74,15 +75,19 @@ pub enum Status {
     Unknown,
 }
 
-/// What was found about one row. Every number is exact: attacked ones are evaluated, proven ones are checked.
+/// What was found about one row of one setting. Every number is exact: attacked ones are evaluated, proven ones are
+/// checked.
 pub struct Outcome {
+    pub setting: usize,
     pub row: usize,
     pub status: Status,
     pub answer: Option<Answer>,
-    /// The largest slack that an exactly evaluated perturbation reaches, as [`Reach`].
-    pub attacked: Option<Reach>,
+    /// The largest slack that an exactly evaluated perturbation reaches, as [`Reach`], with that perturbation.
+    pub attacked: Option<(Reach, WitnessText)>,
     /// What each method that was tried establishes.
     pub proven: Vec<(Method, Reach)>,
+    /// The proof that establishes the most, whether it is enough or not.
+    pub proof: Option<ProofText>,
     /// Methods that do not apply: an LP that is too large, or that the solver gives up.
     pub skipped: Vec<Method>,
 }
@@ -91,6 +96,15 @@ pub struct Outcome {
 /// claim the margin that is left (negative if the winner changes).
 pub type Reach = Rational;
 
+impl Outcome {
+    /// The tightest proven reach.
+    pub fn tightest(&self, property: &Property) -> Option<&Reach> {
+        let mut all = self.proven.iter().map(|(_, reach)| reach);
+        let first = all.next()?;
+        Some(all.fold(first, |best, reach| if worse(property, best, reach) { reach } else { best }))
+    }
+}
+
 /// One method's proof and the slack that the exact rules find for each cell.
 struct Attempt {
     proof: ProofText,
@@ -98,35 +112,50 @@ struct Attempt {
     closed: bool,
 }
 
-/// Works on one row. An error means that the checker refuses what was written, which is a defect of the prover.
+/// Works on one row of one setting. An error means that the checker refuses what was written, a defect of the prover.
 pub fn prove(
-    row: usize,
+    (setting, row): (usize, usize),
     problem: &Problem,
     property: &Property,
     maps: &Maps,
     config: &Config,
 ) -> Result<Outcome, Error> {
-    let graph = Graph::new(problem, maps);
-    let mut outcome =
-        Outcome { row, status: Status::Unknown, answer: None, attacked: None, proven: vec![], skipped: vec![] };
-    if let Some(point) = strongest(problem, &graph, &config.attack) {
+    let graph = Graph::new(problem, maps, false);
+    let (state, improved) = back_substitution::crown(&graph);
+    let mut outcome = Outcome {
+        setting,
+        row,
+        status: Status::Unknown,
+        answer: None,
+        attacked: None,
+        proven: vec![],
+        proof: None,
+        skipped: vec![],
+    };
+    let reaches = matches!(property, Property::Reaches(_));
+    let answer = Answer { setting, row, ..Answer::default() };
+    if let Some(point) = strongest(problem, &graph, maps, &state, &config.attack) {
         let reach = attacked_reach(problem, property, &point);
-        let breaks = match property {
+        let decides = match property {
             Property::Tolerance(tolerance) => reach > *tolerance,
+            Property::Reaches(distance) => reach >= *distance,
             Property::Winner => !reach.is_positive(),
         };
-        outcome.attacked = Some(reach);
-        if breaks && witness::check(problem, &point).is_ok() {
-            let text = point.iter().map(|block| block.iter().map(ToString::to_string).collect()).collect();
-            outcome.answer = Some(Answer { row, proof: None, witness: Some(WitnessText { perturbation: text }) });
-            outcome.status = Status::Refuted;
+        let text = point.iter().map(|block| block.iter().map(ToString::to_string).collect()).collect();
+        let text = WitnessText { perturbation: text };
+        if decides && witness::check(problem, &point).is_ok() {
+            outcome.answer = Some(Answer { witness: Some(text.clone()), ..answer.clone() });
+            outcome.status = if reaches { Status::Certified } else { Status::Refuted };
         }
+        outcome.attacked = Some((reach, text));
+    }
+    if reaches {
+        return Ok(outcome);
     }
     let refuted = outcome.status == Status::Refuted;
-    let (state, rows) = back_substitution::crown(&graph);
     let mut best: Option<Attempt> = None;
     for &method in config.method.methods() {
-        let Some(proof) = attempt(method, problem, &graph, &state, &rows, &config.slopes) else {
+        let Some(proof) = attempt(method, problem, &graph, &state, &improved, &config.slopes) else {
             outcome.skipped.push(method);
             continue;
         };
@@ -143,16 +172,28 @@ pub fn prove(
             break;
         }
     }
-    if let Some(best) = best.filter(|best| best.closed && !refuted) {
-        outcome.status = Status::Certified;
-        outcome.answer = Some(Answer { row, proof: Some(best.proof), witness: None });
+    if let Some(best) = best {
+        outcome.proof = Some(best.proof.clone());
+        if best.closed && !refuted {
+            outcome.status = Status::Certified;
+            outcome.answer = Some(Answer { proof: Some(best.proof), ..answer });
+        }
     }
     Ok(outcome)
 }
 
 /// The point of the domain that the attack finds most harmful, made exact.
-fn strongest(problem: &Problem, graph: &Graph, config: &attack::Config) -> Option<Vec<Vec<Rational>>> {
-    let mut found: Vec<_> = attack(graph, config).into_iter().zip(&problem.cells).collect();
+fn strongest(
+    problem: &Problem,
+    graph: &Graph,
+    maps: &Maps,
+    state: &State,
+    config: &attack::Config,
+) -> Option<Vec<Vec<Rational>>> {
+    // The rules do not use that a perturbation keeps to a band; a witness must.
+    let banded = (!problem.bands.is_empty()).then(|| Graph::new(problem, maps, true));
+    let graph = banded.as_ref().unwrap_or(graph);
+    let mut found: Vec<_> = attack(graph, state, config).into_iter().zip(&problem.cells).collect();
     found.sort_by(|(a, p), (b, q)| (b.slack / float(&q.unit)).total_cmp(&(a.slack / float(&p.unit))));
     found.iter().find_map(|(found, _)| exact_point(problem, graph, &found.point))
 }
@@ -160,7 +201,7 @@ fn strongest(problem: &Problem, graph: &Graph, config: &attack::Config) -> Optio
 /// True if reach `a` is worse for the claim than `b`.
 fn worse(property: &Property, a: &Reach, b: &Reach) -> bool {
     match property {
-        Property::Tolerance(_) => a > b,
+        Property::Tolerance(_) | Property::Reaches(_) => a > b,
         Property::Winner => a < b,
     }
 }
@@ -168,7 +209,7 @@ fn worse(property: &Property, a: &Reach, b: &Reach) -> bool {
 /// What a slack means in units of the coarse output.
 fn reach(property: &Property, slack_in_units: Rational) -> Reach {
     match property {
-        Property::Tolerance(tolerance) => tolerance + slack_in_units,
+        Property::Tolerance(distance) | Property::Reaches(distance) => distance + slack_in_units,
         Property::Winner => -slack_in_units,
     }
 }
@@ -196,7 +237,7 @@ fn attempt(
     problem: &Problem,
     graph: &Graph,
     state: &State,
-    rows: &[(usize, Vec<usize>)],
+    improved: &[Improved],
     config: &slopes::Config,
 ) -> Option<ProofText> {
     let mut builder = Builder::new(problem);
@@ -210,15 +251,24 @@ fn attempt(
         return Some(builder.single(vec![], close));
     }
     let mut refine: Vec<RefineText> =
-        rows.iter().filter(|(_, rows)| !rows.is_empty()).map(|(t, rows)| builder.refine(*t, rows.clone())).collect();
+        improved.iter().flat_map(|improved| refinements(&mut builder, improved)).collect();
     let mut close = vec![CloseText::default(); graph.cells.len()];
     match method {
-        Method::Interval | Method::Crown => {}
+        Method::Interval => {}
+        Method::Crown => {
+            let mut warm = Warm::many(graph);
+            let (_, trace) =
+                back_substitution::upper_bounds(graph, state, graph.output, &graph.objectives(), None, &mut warm);
+            for (k, close) in close.iter_mut().enumerate() {
+                close.duals = builder.duals(&trace.normals, k);
+            }
+        }
         Method::Alpha => {
             let state = optimise_intermediate(graph, state, config, &mut builder, &mut refine);
-            let (_, alphas) = slopes::optimise(graph, &state, graph.output, &graph.objectives(), config);
+            let (_, alphas, normals) = slopes::optimise(graph, &state, graph.output, &graph.objectives(), config);
             for (k, close) in close.iter_mut().enumerate() {
                 close.slopes = builder.slopes(&column(graph, &state, &alphas, k));
+                close.duals = builder.duals(&normals, k);
             }
         }
         Method::Lp => {
@@ -232,6 +282,26 @@ fn attempt(
         }
     }
     Some(builder.single(refine, close))
+}
+
+/// The text of what plain back-substitution improved: one refinement, or one a side and element if each has multipliers
+/// of its own.
+fn refinements(builder: &mut Builder<'_>, improved: &Improved) -> Vec<RefineText> {
+    let (t, rows) = (improved.tensor, &improved.rows);
+    if rows.is_empty() {
+        return vec![];
+    }
+    if improved.normals.iter().all(Option::is_none) {
+        return vec![builder.refine(t, rows.clone())];
+    }
+    let mut texts = Vec::new();
+    for (k, &row) in rows.iter().enumerate() {
+        for (side, target) in [(Side::Upper, k), (Side::Lower, rows.len() + k)] {
+            let duals = builder.duals(&improved.normals, target);
+            texts.push(RefineText { side: Some(side), duals, ..builder.refine(t, vec![row]) });
+        }
+    }
+    texts
 }
 
 /// Improves the bounds of unstable pre-activations that lie behind unstable neurons, each with slopes of its own.
@@ -249,13 +319,14 @@ fn optimise_intermediate(
         if unstable_before && !rows.is_empty() {
             let n = rows.len();
             let both = back_substitution::both_sides(graph, t, &rows);
-            let (bound, alphas) = slopes::optimise(graph, &state, t, &both, config);
+            let (bound, alphas, normals) = slopes::optimise(graph, &state, t, &both, config);
             for (k, &row) in rows.iter().enumerate() {
                 for (side, target) in [(Side::Upper, k), (Side::Lower, n + k)] {
                     let set = builder.slopes(&column(graph, &state, &alphas, target));
-                    if set.is_some() {
+                    let duals = builder.duals(&normals, target);
+                    if set.is_some() || !duals.is_empty() {
                         let text = builder.refine(t, vec![row]);
-                        refine.push(RefineText { side: Some(side), slopes: set, ..text });
+                        refine.push(RefineText { side: Some(side), slopes: set, duals, ..text });
                     }
                 }
                 back_substitution::tighten(&mut state, t, row, -bound[n + k], bound[k]);

@@ -24,7 +24,7 @@ fn certified_tolerance(scale: &str) -> Rational {
     let (_, statement) = statement(&folder, &claim);
     let (outcomes, report) = prove_and_verify(&statement, &Config { method: Choice::All, ..Config::default() });
     assert_eq!(report.verdict(), Verdict::Verified);
-    let RowVerdict::Verified { established: Some(established) } = &report.rows[0].1 else {
+    let RowVerdict::Verified { established: Some(established) } = &report.settings[0].rows[0].1 else {
         panic!("a verified tolerance claim establishes a tolerance")
     };
     assert_eq!(*established, tightest(&outcomes[0]), "the checker and the prover name the same tolerance");
@@ -48,7 +48,7 @@ fn certified_tolerance_is_within_twelve_percent_of_the_attack() {
     let (outcomes, report) = prove_and_verify(&statement, &Config { method: Choice::Alpha, ..Config::default() });
     assert_eq!(report.verdict(), Verdict::Verified);
     let certified: Rational = outcomes.iter().map(tightest).sum();
-    let attacked: Rational = outcomes.iter().map(|o| o.attacked.clone().expect("an attack was found")).sum();
+    let attacked: Rational = outcomes.iter().map(|o| o.attacked.clone().expect("an attack was found").0).sum();
     assert!(attacked <= certified);
     assert!(certified <= attacked * ratio(112, 100));
 }
@@ -58,7 +58,7 @@ fn decided(amplitude: &str) -> usize {
     let (_, statement) =
         statement(&folder, &digits_claim("\"0..100\"", &blocks(2), amplitude, "decision = \"winner\""));
     let (outcomes, report) = prove_and_verify(&statement, &Config::default());
-    for (outcome, (row, verdict)) in outcomes.iter().zip(&report.rows) {
+    for (outcome, (row, verdict)) in outcomes.iter().zip(&report.settings[0].rows) {
         let agrees = match outcome.status {
             Status::Certified => matches!(verdict, RowVerdict::Verified { .. }),
             Status::Refuted => matches!(verdict, RowVerdict::Refuted { .. }),
@@ -101,7 +101,9 @@ fn refutes_a_tolerance_that_an_attack_exceeds_and_the_witness_shows_it() {
     let (outcomes, report) = prove_and_verify(&statement, &Config::default());
     assert_eq!(outcomes[0].status, Status::Refuted);
     assert_eq!(report.verdict(), Verdict::Refuted);
-    let RowVerdict::Refuted { clean, perturbed, .. } = &report.rows[0].1 else { panic!("the row is refuted") };
+    let RowVerdict::Refuted { clean, perturbed, .. } = &report.settings[0].rows[0].1 else {
+        panic!("the row is refuted")
+    };
     let largest = clean.iter().zip(perturbed).map(|(c, p)| if c > p { c - p } else { p - c }).max();
     assert!(largest > Some(ratio(1, 10)));
 }
@@ -119,7 +121,7 @@ fn every_family_and_site_is_bracketed() {
             let (_, statement) = statement(&folder, &claim);
             let (outcomes, report) = prove_and_verify(&statement, &Config { method: Choice::All, ..Config::default() });
             assert_eq!(report.verdict(), Verdict::Verified);
-            let attacked = outcomes[0].attacked.clone().expect("an attack was found");
+            let attacked = outcomes[0].attacked.clone().expect("an attack was found").0;
             assert!(!attacked.is_zero(), "{scale} at {site} moves the output");
             assert!(attacked <= tightest(&outcomes[0]), "{scale} at {site}");
         }

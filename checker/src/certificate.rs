@@ -6,6 +6,7 @@
 use crate::error::{Code, Error, Result, ensure, error};
 use crate::number::{Rational, parse_rational};
 use crate::problem::Problem;
+use crate::rules::case::Case;
 use crate::rules::relu::SLOPE_BITS;
 use flate2::read::MultiGzDecoder;
 use serde::de::value::MapAccessDeserializer;
@@ -74,10 +75,16 @@ text_types! {
         answers: Vec<Answer>,
     }
 
-    /// The answer to one row: a proof or a witness.
-    Answer { row: usize, proof: Option<ProofText> = default, witness: Option<WitnessText> = default }
+    /// The answer to one row of one setting: a proof, a witness, or the setting whose proof for this row serves here too.
+    Answer {
+        setting: usize = default,
+        row: usize,
+        proof: Option<ProofText> = default,
+        witness: Option<WitnessText> = default,
+        served_by: Option<usize> = default,
+    }
 
-    /// A perturbation that breaks the claim: for each `[[perturb]]`, the value of each of its variables.
+    /// A perturbation that breaks or reaches the claim: for each block of variables, the value of each.
     WitnessText { perturbation: Vec<Vec<String>> }
 
     /// A proof tree in preorder, with tables that its nodes refer to.
@@ -113,6 +120,7 @@ text_types! {
         side: Option<Side> = default,
         slopes: Option<usize> = default,
         multipliers: Vec<MultiplierText> = default,
+        duals: Vec<DualText> = default,
     }
 
     /// Two cases: the element's actual value at most a rational threshold, and at least.
@@ -123,9 +131,13 @@ text_types! {
         weights: Option<Vec<i64>> = default,
         slopes: Option<usize> = default,
         multipliers: Vec<MultiplierText> = default,
+        duals: Vec<DualText> = default,
     }
 
     ElementText { tensor: usize, element: usize }
+
+    /// One multiplier, mantissa / 2^exponent, for every element of a tensor.
+    DualText { tensor: usize, exponent: i32, mantissas: Vec<i64> }
 }
 
 /// `[tensor, element, mantissa, exponent]`: the multiplier β = mantissa / 2^exponent.
@@ -165,12 +177,27 @@ pub struct Slopes {
 /// Slopes for the ReLUs that follow these tensors of the problem.
 pub type SlopeSet = HashMap<usize, Slopes>;
 
-/// β = mantissa / 2^exp at one element of one tensor of the problem.
-pub struct Multiplier {
+/// β = mantissa / 2^exp at elements of one tensor of the problem.
+pub struct Multipliers {
     pub tensor: usize,
-    pub element: usize,
-    pub mantissa: i64,
     pub exp: i32,
+    /// (element, mantissa).
+    pub elements: Vec<(usize, i64)>,
+}
+
+/// What steers one back-substitution: a slope set, and multipliers.
+pub struct Hints {
+    pub slopes: Option<usize>,
+    pub multipliers: Vec<Multipliers>,
+}
+
+impl Hints {
+    /// Derives the bounds that multipliers at tensors of a known range need: on what a cutoff sees no other tensor depends.
+    pub fn ensure(&self, case: &mut Case<'_>) -> Result<()> {
+        let clipped = |t: &usize| case.problem().tensors[*t].clip.is_some();
+        let needed: Vec<usize> = self.multipliers.iter().map(|m| m.tensor).filter(clipped).collect();
+        needed.into_iter().try_for_each(|t| case.ensure(t))
+    }
 }
 
 pub struct Refine {
@@ -178,14 +205,12 @@ pub struct Refine {
     /// Which elements; all of them if `None`.
     pub rows: Option<Vec<usize>>,
     pub side: Option<Side>,
-    pub slopes: Option<usize>,
-    pub multipliers: Vec<Multiplier>,
+    pub hints: Hints,
 }
 
 pub struct Close {
     pub weights: Vec<i64>,
-    pub slopes: Option<usize>,
-    pub multipliers: Vec<Multiplier>,
+    pub hints: Hints,
 }
 
 /// What ends a node.
@@ -264,17 +289,28 @@ impl Resolver<'_> {
         Ok(Some(slopes.iter().map(|&s| (s >= 0).then_some(s << (SLOPE_BITS - bits))).collect()))
     }
 
-    /// What steers one back-substitution: a slope set, and multipliers.
-    fn hints(&self, slopes: Option<usize>, text: &[MultiplierText]) -> Result<(Option<usize>, Vec<Multiplier>)> {
+    fn hints(&self, slopes: Option<usize>, text: &[MultiplierText], duals: &[DualText]) -> Result<Hints> {
         let exists = slopes.is_none_or(|i| i < self.text.slopes.len());
         known(exists.then_some(()), || format!("there is no slope set {}", slopes.unwrap_or_default()))?;
-        let resolve = |&(tensor, element, mantissa, exp): &MultiplierText| {
-            let (tensor, element) = self.element(tensor, element)?;
+        let fits = |mantissa: i64, exp: i32| {
             let fits = mantissa.unsigned_abs() < 1 << 48 && (-256..=256).contains(&exp);
-            ensure(fits, Code::ProofReference, "a multiplier needs |mantissa| < 2^48 and |exponent| ≤ 256")?;
-            Ok(Multiplier { tensor, element, mantissa, exp })
+            ensure(fits, Code::ProofReference, "a multiplier needs |mantissa| < 2^48 and |exponent| ≤ 256")
         };
-        Ok((slopes, text.iter().map(resolve).collect::<Result<_>>()?))
+        let single = |&(tensor, element, mantissa, exp): &MultiplierText| {
+            let (tensor, element) = self.element(tensor, element)?;
+            fits(mantissa, exp)?;
+            Ok(Multipliers { tensor, exp, elements: vec![(element, mantissa)] })
+        };
+        let whole = |dual: &DualText| {
+            let (tensor, len) = self.tensor(dual.tensor)?;
+            let message = || format!("`{}` has {len} elements", self.problem.tensors[tensor].name);
+            known((dual.mantissas.len() == len).then_some(()), message)?;
+            dual.mantissas.iter().try_for_each(|&m| fits(m, dual.exponent))?;
+            let elements = dual.mantissas.iter().copied().enumerate().filter(|(_, m)| *m != 0).collect();
+            Ok(Multipliers { tensor, exp: dual.exponent, elements })
+        };
+        let multipliers = text.iter().map(single).chain(duals.iter().map(whole)).collect::<Result<_>>()?;
+        Ok(Hints { slopes, multipliers })
     }
 
     fn node(&self, text: &NodeText) -> Result<Node> {
@@ -299,8 +335,8 @@ impl Resolver<'_> {
         let (tensor, _) = self.tensor(text.tensor)?;
         let row = |&row: &usize| self.element(text.tensor, row).map(|_| row);
         let rows = text.rows.as_ref().map(|rows| rows.iter().map(row).collect()).transpose()?;
-        let (slopes, multipliers) = self.hints(text.slopes, &text.multipliers)?;
-        Ok(Refine { tensor, rows, side: text.side, slopes, multipliers })
+        let hints = self.hints(text.slopes, &text.multipliers, &text.duals)?;
+        Ok(Refine { tensor, rows, side: text.side, hints })
     }
 
     fn close(&self, text: &[CloseText]) -> Result<Vec<Close>> {
@@ -313,8 +349,8 @@ impl Resolver<'_> {
             let valid = weights.len() == rows && weights.iter().all(|w| (0..1 << 16).contains(w));
             let message = format!("cell {cell} needs {rows} weights, each from 0 to 65535");
             ensure(valid, Code::CellWeights, message)?;
-            let (slopes, multipliers) = self.hints(entry.slopes, &entry.multipliers)?;
-            Ok(Close { weights, slopes, multipliers })
+            let hints = self.hints(entry.slopes, &entry.multipliers, &entry.duals)?;
+            Ok(Close { weights, hints })
         };
         text.iter().enumerate().map(resolve).collect()
     }

@@ -1,9 +1,11 @@
 //! The claim in plain words, so that a reader sees what was verified and not only that something was.
 
-use crate::claim::{Claim, Coarse, Family, Grid, Inputs, Perturb, Property};
+use crate::claim::{Claim, Coarse, Inputs, Perturb, Property, Scale, Setting, Site};
+use crate::ladder::Ladder;
+use crate::ladder::grid::Grid;
 use crate::number::Rational;
 
-/// Most elements of a clean input that are listed.
+/// Most elements of a clean input, or rows of a coarse matrix, that are listed.
 const MAX_LISTED: usize = 64;
 
 /// A paragraph that says what the claim says, with its numbers exact.
@@ -20,30 +22,80 @@ pub fn describe(claim: &Claim) -> String {
             [] => "no row".to_owned(),
         },
     };
-    let added: Vec<String> = claim.perturb.iter().map(perturbation).collect();
-    let valid = claim.valid.as_ref().map_or(String::new(), |(low, high)| {
+    let valid = claim.valid.as_ref();
+    match &claim.settings[..] {
+        [only] if !matches!(only.property, Property::Reaches(_)) => {
+            format!("For {clean}, and {}", setting(only, valid))
+        }
+        [only] => format!("For {}: {}", clean.replacen("each", "some", 1), setting(only, valid)),
+        all => {
+            let each = all.iter().enumerate().map(|(i, s)| format!("setting {i}: {}", setting(s, valid)));
+            let lines = each.collect::<Vec<_>>().join("\n");
+            format!("For {clean} (for one of them where it says «some row»):\n{lines}")
+        }
+    }
+}
+
+/// What one setting says about a row.
+pub fn setting(setting: &Setting, valid: Option<&(Rational, Rational)>) -> String {
+    let added: Vec<String> = setting.perturb.iter().map(perturbation).collect();
+    let valid = valid.map_or(String::new(), |(low, high)| {
         format!("\n  and the perturbed input stays within [{low}, {high}] in every element")
     });
-    let property = property(claim);
-    format!("For {clean}, and for every perturbation in which\n{}{valid},\n{property}.", added.join(",\n"))
+    let quantifier =
+        if matches!(setting.property, Property::Reaches(_)) { "for some row and some" } else { "for every" };
+    format!("{quantifier} perturbation in which\n{}{valid},\n{}.", added.join(",\n"), property(setting))
 }
 
 fn perturbation(perturb: &Perturb) -> String {
     let list = list(&perturb.amplitude);
-    let delta = match &perturb.family {
-        Family::None => format!("any δ with |δ_i| ≤ {list}"),
-        Family::BlockMean(grid) => format!("any δ with |δ_i| ≤ {list} whose mean over each {} is zero", block(grid)),
-        Family::Haar(grid) => {
-            let bands = if perturb.amplitude.len() > 1 { " by band, finest first" } else { "" };
-            format!(
-                "any sum of Haar details finer than each {}, with coefficients of at most {list}{bands}",
-                block(grid)
-            )
+    match &perturb.site {
+        Site::Tensor { name, scale } => {
+            let delta = delta(scale, &list, perturb.amplitude.len() > 1);
+            let band = scale.seen.map_or(String::new(), |seen| format!(", and that the rung {seen} sees completely"));
+            match &name[..] {
+                "input" => format!("  to the input is added {delta}{band}"),
+                site => format!("  to tensor `{site}` is added {delta}{band}"),
+            }
         }
-    };
-    match &perturb.site[..] {
-        "input" => format!("  to the input is added {delta}"),
-        site => format!("  to tensor `{site}` is added {delta}"),
+        Site::Weights { names, relative } => {
+            let which = names.as_ref().map_or("every stored matrix and added constant".to_owned(), |names| {
+                let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+                names.join(" and ")
+            });
+            let of = if *relative { " times its size" } else { "" };
+            format!("  every value of {which} changes by at most {list}{of}")
+        }
+    }
+}
+
+fn delta(scale: &Scale, list: &str, by_band: bool) -> String {
+    let (cutoff, within) = (scale.cutoff, format!("any δ with |δ_i| ≤ {list}"));
+    let bands = if by_band { " by band, finest first" } else { "" };
+    match &*scale.ladder {
+        Ladder::None => within,
+        Ladder::BlockMean(grid) => format!("{within} whose mean over each {} is zero", block(grid, cutoff)),
+        Ladder::Haar(grid) => format!(
+            "any sum of Haar details finer than each {}, with coefficients of at most {list}{bands}",
+            block(grid, cutoff)
+        ),
+        Ladder::Wavelet(grid, _) => format!(
+            "any sum of the claim's wavelet details finer than each {}, with coefficients of at most {list}{bands}",
+            block(grid, cutoff)
+        ),
+        Ladder::Groups(_) => format!("{within} whose mean over each group of level {cutoff} of the ladder is zero"),
+        Ladder::Modes(modes) => {
+            format!("{within} that is orthogonal to the {} modes that cutoff {cutoff} keeps", modes.family)
+        }
+        Ladder::Dictionary(dictionary) => {
+            let count = dictionary.atoms();
+            let each = "with each coefficient at most its bound in the ladder";
+            let groups = format!("{each} times {list}, and mean zero over each group of level {cutoff}");
+            let residual = dictionary.residual.as_ref();
+            let rest =
+                residual.map_or(String::new(), |r| format!(", plus any residual of at most {r} in each element"));
+            format!("any combination of the {count} atoms of the ladder, {groups}{rest}")
+        }
     }
 }
 
@@ -52,28 +104,50 @@ fn list(values: &[Rational]) -> String {
     values.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
-fn block(grid: &Grid) -> String {
+fn block(grid: &Grid, cutoff: usize) -> String {
     let times = |sides: &[usize]| sides.iter().map(ToString::to_string).collect::<Vec<_>>().join("×");
-    format!("{} block of the shape {}", times(&vec![grid.cutoff; grid.spatial]), times(&grid.shape))
+    format!("{} block of the shape {}", times(&vec![cutoff; grid.spatial]), times(&grid.shape))
 }
 
-fn property(claim: &Claim) -> String {
-    let output = claim.output.as_ref().map_or("the model's output".to_owned(), |name| format!("tensor `{name}`"));
-    let coarse = match &claim.coarse {
+fn property(setting: &Setting) -> String {
+    let output = setting.output.as_ref().map_or("the model's output".to_owned(), |name| format!("tensor `{name}`"));
+    let coarse = match &setting.coarse {
         Coarse::Identity => format!("element of {output}"),
         Coarse::Groups { groups, mean } => {
             let reduce = if *mean { "mean" } else { "sum" };
             format!("{reduce} over a group of elements of {output} (groups {groups:?})")
         }
+        Coarse::Matrix(rows) if rows.len() > MAX_LISTED => {
+            format!("of {} combinations of the elements of {output} that the claim states", rows.len())
+        }
         Coarse::Matrix(rows) => {
             let rows: Vec<String> = rows.iter().map(|row| format!("[{}]", list(row))).collect();
             format!("combination of the elements of {output} with the coefficients {}", rows.join(" or "))
         }
+        Coarse::Band { ladder, seen, hidden } => {
+            let part = match (seen, hidden) {
+                (Some(seen), Some(hidden)) => format!("rung {seen} sees and rung {hidden} does not"),
+                (Some(seen), None) => format!("rung {seen} sees"),
+                (None, hidden) => format!("rung {} does not see", hidden.unwrap_or_default()),
+            };
+            format!("part of {output} that {part} ({})", picture(ladder))
+        }
     };
-    match &claim.property {
+    match &setting.property {
         Property::Tolerance(t) => format!("every {coarse} differs from its clean value by at most {t}"),
+        Property::Reaches(t) => format!("some {coarse} differs from its clean value by at least {t}"),
         Property::Winner => {
             format!("the one that is largest on the clean input stays strictly the largest, of: every {coarse}")
         }
+    }
+}
+
+/// What the rungs of a ladder see.
+fn picture(ladder: &Ladder) -> String {
+    match ladder {
+        Ladder::BlockMean(grid) => format!("block means of the shape {:?}", grid.shape),
+        Ladder::Groups(_) => "means over groups".into(),
+        Ladder::Modes(modes) => format!("coordinates along {} modes", modes.family),
+        _ => "details".into(),
     }
 }

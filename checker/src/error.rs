@@ -52,6 +52,8 @@ codes! {
     ClaimValue = "claim-value": Malformed,
     /// A shape or block size that does not fit the tensor.
     ClaimShape = "claim-shape": Malformed,
+    /// Levels of a ladder that are not nested, or filters that are not biorthogonal.
+    LadderNesting = "ladder-nesting": Malformed,
     /// A tensor name that the model does not have.
     ClaimTensor = "claim-tensor": Malformed,
     /// The clean input is not in the domain, or has no winner: a tie, or a single output.
@@ -88,6 +90,8 @@ codes! {
     TreeTrailing = "tree-trailing": Rejected,
     /// A node that is not exactly one of split, close and void.
     TreeNode = "tree-node": Rejected,
+    /// An answer by another setting that does not answer this one.
+    ServedBy = "served-by": Rejected,
     /// A witness that is not a point of the domain.
     WitnessOutside = "witness-outside": Rejected,
     /// A witness that does not break the claim.

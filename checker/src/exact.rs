@@ -85,17 +85,20 @@ impl Exact {
         Exact { num: Vec::new(), odd: self.odd.clone(), exp: self.exp }
     }
 
+    /// `W x`, exact, with other weights in the pattern of `linear`: one for each of its own.
+    pub fn apply_rational(&self, linear: &Linear, weights: &[Rational]) -> Exact {
+        let factors = Exact::from_rationals(weights);
+        let mut num = vec![BigInt::zero(); linear.outputs()];
+        linear.for_each_entry(|o, i, k| num[o] += &self.num[i] * &factors.num[k]);
+        Exact { num, odd: &self.odd * &factors.odd, exp: self.exp + factors.exp }
+    }
+
     /// `W x`, exact.
     pub fn apply(&self, linear: &Linear) -> Exact {
         let weights = linear.weights();
         let (grid, w) = (i64::from(weights.exp()), weights.mantissas());
         let tails = match weights.exact() {
-            Some(Values::Rational(exact)) => {
-                let factors = Exact::from_rationals(exact);
-                let mut num = vec![BigInt::zero(); linear.outputs()];
-                linear.for_each_entry(|o, i, k| num[o] += &self.num[i] * &factors.num[k]);
-                return Exact { num, odd: &self.odd * &factors.odd, exp: self.exp + factors.exp };
-            }
+            Some(Values::Rational(exact)) => return self.apply_rational(linear, exact),
             Some(Values::Dyadic(exact)) => exact.as_slice(),
             None => &[],
         };

@@ -1,12 +1,13 @@
 //! `scalecheck`: an independent, exact checker of worst-case certificates for neural networks.
 //!
 //! What you trust when you trust a verdict is this crate, in the order data flows: `onnx` (bytes → network), `claim`
-//! (text → claim), `ladder` and `problem` (network + claim → graph, domain, unsafe cells), `certificate` (bytes →
+//! and `array` (text and matrices → claim), `ladder` and `problem` (network + claim → graph, domain, unsafe cells), `certificate` (bytes →
 //! proof), `rules` (one file a rule) and `verify`. There are no floats, no tolerances and no threads.
 
 #![forbid(unsafe_code)]
 #![deny(clippy::float_arithmetic, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+pub mod array;
 pub mod bounds;
 pub mod certificate;
 pub mod claim;

@@ -40,6 +40,18 @@ impl Linear {
         fits.then_some(Linear { inputs, outputs, pattern: Pattern::Dense { outer, rows, cols, inner }, weights })
     }
 
+    /// A gather with a weight of its own for every output.
+    pub fn with_each(self, weights: Weights) -> Option<Self> {
+        let Pattern::Gather(index) = self.pattern else { return None };
+        Self::gather(self.inputs, index, weights)
+    }
+
+    /// The same pattern with other weights, as many as before.
+    pub fn with_weights(&self, weights: Weights) -> Option<Self> {
+        let fits = weights.mantissas().len() == self.weights.mantissas().len();
+        fits.then(|| Linear { weights, ..self.clone() })
+    }
+
     pub fn inputs(&self) -> usize {
         self.inputs
     }

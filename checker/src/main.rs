@@ -5,9 +5,11 @@
 
 use scalecheck::error::{Class, Code, Error, Result};
 use scalecheck::number::{Rational, approximate};
-use scalecheck::verify::{Config, Report, RowVerdict, Statement, Verdict, read, verify};
+use scalecheck::verify::{
+    Config, Report, RowVerdict, Separation, SettingReport, Statement, Verdict, read, verify_with,
+};
 use serde_json::{Value, json};
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -67,7 +69,14 @@ fn run(mut arguments: Vec<String>, json: bool) -> Result<(String, u8)> {
     };
     let statement = Statement::load(claim.as_ref(), model.as_deref())?;
     let bytes = read(certificate.as_ref())?;
-    let report = verify(&statement, &bytes, &config).map_err(|e| e.within(certificate))?;
+    let shown = std::io::stderr().is_terminal();
+    let progress = |done: usize, all: usize| {
+        if shown && all > 1 {
+            let end = if done == all { "\r\x1b[K" } else { "" };
+            eprint!("\rchecked {done} of {all} answers{end}");
+        }
+    };
+    let report = verify_with(&statement, &bytes, &config, progress).map_err(|e| e.within(certificate))?;
     let text = if json { format!("{}\n", as_json(&report, certificate)) } else { as_text(&report) };
     Ok((text, report.verdict().exit_code()))
 }
@@ -103,7 +112,8 @@ fn error_json(error: &Error) -> Value {
 
 fn word(verdict: &RowVerdict) -> &'static str {
     match verdict {
-        RowVerdict::Verified { .. } => "VERIFIED",
+        RowVerdict::Verified { .. } | RowVerdict::Served { .. } => "VERIFIED",
+        RowVerdict::Reached { .. } => "REACHED",
         RowVerdict::Refuted { .. } => "REFUTED",
         RowVerdict::Rejected(_) => "REJECTED",
         RowVerdict::Unanswered => "UNANSWERED",
@@ -120,21 +130,38 @@ fn as_text(report: &Report) -> String {
     for (file, digest) in files(report) {
         text += &format!("{file} SHA-256 {digest}\n");
     }
-    let count = |wanted: &str| report.rows.iter().filter(|(_, verdict)| word(verdict) == wanted).count();
-    let counts =
-        ["VERIFIED", "REFUTED", "REJECTED"].map(|wanted| format!("{} {}", count(wanted), wanted.to_lowercase()));
-    text += &format!("rows: {}, {} without an answer\n", counts.join(", "), count("UNANSWERED"));
-    let worst = report.rows.iter().filter_map(|(row, verdict)| match verdict {
-        RowVerdict::Verified { established } => established.as_ref().map(|tolerance| (tolerance, row)),
-        _ => None,
-    });
-    if let Some((tolerance, row)) = worst.max() {
+    for (i, setting) in report.settings.iter().enumerate() {
+        if report.settings.len() > 1 {
+            text += &format!("setting {i}: {}\n", setting.verdict.word());
+        }
+        text += &rows_as_text(setting);
+    }
+    for Separation { below, band, gap } in &report.separations {
+        let gap = gap.as_ref().map_or("without limit".to_owned(), approximate);
+        text += &format!(
+            "settings {below} and {band} separate scales: the band over all that is finer, gap at least {gap}\n"
+        );
+    }
+    text
+}
+
+fn rows_as_text(setting: &SettingReport) -> String {
+    let count = |wanted: &str| setting.rows.iter().filter(|(_, verdict)| word(verdict) == wanted).count();
+    let counts = ["VERIFIED", "REACHED", "REFUTED", "REJECTED"].map(|wanted| (count(wanted), wanted.to_lowercase()));
+    let shown = counts.iter().filter(|(n, wanted)| *n > 0 || wanted != "reached");
+    let counts = shown.map(|(n, wanted)| format!("{n} {wanted}")).collect::<Vec<_>>().join(", ");
+    let mut text = format!("rows: {counts}, {} without an answer\n", count("UNANSWERED"));
+    let proven = setting.rows.iter().filter_map(|(row, verdict)| Some((verdict.established()?, row)));
+    if let Some((tolerance, row)) = proven.max() {
         text += &format!("proven tolerance, worst verified row ({row}): {}\n", approximate(tolerance));
     }
     let list = |values: &[Rational]| values.iter().map(approximate).collect::<Vec<_>>().join(", ");
-    for (row, verdict) in &report.rows {
+    let one_needed = setting.verdict == Verdict::Verified;
+    for (row, verdict) in &setting.rows {
         text += &match verdict {
             RowVerdict::Verified { .. } => String::new(),
+            RowVerdict::Served { by, .. } => format!("row {row}: by the proof of setting {by}\n"),
+            RowVerdict::Reached { change } => format!("row {row}: reached: a change of {}\n", approximate(change)),
             RowVerdict::Refuted { what, clean, perturbed } => {
                 let (clean, perturbed) = (list(clean), list(perturbed));
                 let outputs =
@@ -142,6 +169,7 @@ fn as_text(report: &Report) -> String {
                 format!("row {row}: refuted: {what}\n{outputs}")
             }
             RowVerdict::Rejected(error) => format!("row {row}: rejected: {error}\n"),
+            RowVerdict::Unanswered if one_needed => String::new(),
             RowVerdict::Unanswered => format!("row {row}: no answer\n"),
         }
     }
@@ -155,6 +183,10 @@ fn as_json(report: &Report, certificate: &str) -> Value {
             RowVerdict::Verified { established } => {
                 json!({ "proven_tolerance": established.as_ref().map(ToString::to_string) })
             }
+            RowVerdict::Served { by, established } => {
+                json!({ "served_by": by, "proven_tolerance": established.as_ref().map(ToString::to_string) })
+            }
+            RowVerdict::Reached { change } => json!({ "change": change.to_string() }),
             RowVerdict::Refuted { what, clean, perturbed } => {
                 json!({ "what": what, "clean": exact(clean), "perturbed": exact(perturbed) })
             }
@@ -165,11 +197,18 @@ fn as_json(report: &Report, certificate: &str) -> Value {
         object["verdict"] = word(verdict).into();
         object
     };
+    let setting = |setting: &SettingReport| {
+        let rows = setting.rows.iter().map(row).collect::<Vec<_>>();
+        json!({ "verdict": setting.verdict.word(), "claim": setting.claim, "rows": rows })
+    };
     json!({
         "verdict": report.verdict().word(),
         "claim": report.claim,
         "sha256": files(report).map(|(file, digest)| json!({ "file": file, "digest": digest })).collect::<Vec<_>>(),
         "certificate": certificate,
-        "rows": report.rows.iter().map(row).collect::<Vec<_>>(),
+        "separations": report.separations.iter().map(|s| json!({
+            "below": s.below, "band": s.band, "gap": s.gap.as_ref().map(ToString::to_string),
+        })).collect::<Vec<_>>(),
+        "settings": report.settings.iter().map(setting).collect::<Vec<_>>(),
     })
 }

@@ -3,6 +3,7 @@
 use crate::error::{Code, Error, Result};
 use crate::exact::Exact;
 use crate::linear::Linear;
+use crate::number::Rational;
 use crate::weights::Values;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,12 +19,24 @@ pub enum Op {
     Relu(usize),
 }
 
+/// A stored constant that an affine tensor uses as it is: what a perturbation of the weights changes.
+#[derive(Clone, Debug)]
+pub struct Parameter {
+    /// Its ONNX name.
+    pub name: String,
+    /// The term of which it is the matrix; `None` if it is the bias.
+    pub term: Option<usize>,
+    /// The bias is this multiple of what is stored; 1 for a matrix.
+    pub factor: Rational,
+}
+
 /// One tensor: flat, row-major, of the given shape.
 #[derive(Clone, Debug)]
 pub struct Node {
     pub name: String,
     pub shape: Vec<usize>,
     pub op: Op,
+    pub parameters: Vec<Parameter>,
 }
 
 impl Node {
@@ -43,18 +56,18 @@ pub struct Network {
 impl Network {
     /// A network of an input alone.
     pub fn new(input: &str, shape: Vec<usize>) -> Self {
-        let node = Node { name: input.into(), shape, op: Op::Input };
+        let node = Node { name: input.into(), shape, op: Op::Input, parameters: vec![] };
         Network { nodes: vec![node], by_name: HashMap::from([(input.to_owned(), 0)]), outputs: vec![] }
     }
 
     /// Appends a tensor; its predecessors exist already. Returns its position.
-    pub fn push(&mut self, name: &str, shape: Vec<usize>, op: Op) -> Result<usize> {
+    pub fn push(&mut self, name: &str, shape: Vec<usize>, op: Op, parameters: Vec<Parameter>) -> Result<usize> {
         let index = self.nodes.len();
         if self.by_name.insert(name.to_owned(), index).is_some() {
             let message = format!("two tensors are named `{name}`; names must be unique");
             return Err(Error::new(Code::OnnxFormat, "graph", message));
         }
-        self.nodes.push(Node { name: name.into(), shape, op });
+        self.nodes.push(Node { name: name.into(), shape, op, parameters });
         Ok(index)
     }
 

@@ -3,16 +3,17 @@
 //! Every tensor is described by its *deviation* d from its exact value at the clean input, its *centre* c. Biases
 //! and the reference output cancel: an affine node is `d' = Σ W d`, a ReLU is `d' = max(c+d, 0) − max(c, 0)`.
 
-use crate::claim::{Claim, Coarse, Perturb, Property};
+use crate::claim::{Claim, Coarse, Perturb, Property, Setting, Site};
 use crate::error::{Code, Error, Result, ensure, error};
 use crate::exact::Exact;
-use crate::ladder::{Generator, Variables, generator};
+use crate::ladder::{Generator, Ladder, Variables};
 use crate::linear::Linear;
-use crate::network::{self, Network};
+use crate::network::{self, Network, Parameter};
 use crate::number::Rational;
+use crate::weights::{Values, Weights};
 use num::bigint::BigInt;
 use num::integer::Integer;
-use num::{One, ToPrimitive, Zero};
+use num::{One, Signed, ToPrimitive, Zero};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -31,6 +32,31 @@ pub enum Op {
     Affine(Vec<Term>),
     /// `d = max(c + d_p, 0) − max(c, 0)`, c the centre of tensor p.
     Relu(usize),
+    /// What changed weights add: the sum of the parts.
+    Weights(Vec<WeightPart>),
+}
+
+/// `e = (S ∘ z) a`: every weight k changes by `S_k z_k`, the variables z of this block of the domain within ±1. `a` are
+/// actual values, not deviations.
+#[derive(Clone, Debug)]
+pub struct WeightPart {
+    pub block: usize,
+    /// The variable of the first weight.
+    pub first: usize,
+    pub source: Source,
+    /// S, not negative.
+    pub spread: Arc<Linear>,
+    /// S or slightly more, as weights without tails.
+    pub above: Arc<Linear>,
+}
+
+/// The actual values that changed weights act on.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// Centre plus deviation of this tensor.
+    Tensor(usize),
+    /// Values that nothing perturbed reaches.
+    Clean(Exact),
 }
 
 /// One tensor of the problem.
@@ -40,7 +66,7 @@ pub struct Tensor {
     pub op: Op,
     /// Exact value at the clean input.
     pub centre: Exact,
-    /// Known range of the deviation, from the claim's valid range.
+    /// Known range of the deviation: from the claim's valid range, or zero for what a cutoff sees.
     pub clip: Option<(Vec<Rational>, Vec<Rational>)>,
 }
 
@@ -76,17 +102,25 @@ pub struct Problem {
     pub clean: Vec<Rational>,
     /// One row a coarse output, over the output tensor.
     pub coarse: Vec<Vec<(usize, Rational)>>,
+    /// Perturbations of which a rung sees everything. The rules do not use it; a witness must comply.
+    pub bands: Vec<Band>,
     names: HashMap<String, usize>,
 }
 
-impl Problem {
-    /// Position of the tensor that an ONNX name, or `perturb[i]`, stands for.
-    pub fn find(&self, name: &str) -> Option<usize> {
-        self.names.get(name).copied()
-    }
+/// The blocks of one perturbation hold nothing finer than the rung.
+#[derive(Clone, Debug)]
+pub struct Band {
+    pub ladder: Arc<Ladder>,
+    pub seen: usize,
+    pub blocks: std::ops::Range<usize>,
+}
 
-    /// The problem of the claim at the clean input `x`.
-    pub fn new(network: &Network, claim: &Claim, x: &[Rational]) -> Result<Problem> {
+/// Exact values of all tensors of a network at a clean input.
+pub struct Clean(Vec<Exact>);
+
+impl Clean {
+    /// Evaluates the network at `x`, which the claim allows.
+    pub fn new(network: &Network, claim: &Claim, x: &[Rational]) -> Result<Clean> {
         let elements = network.input().elements();
         let message = || format!("the clean input has {} values, the model's input has {elements}", x.len());
         ensure(x.len() == elements, Code::ClaimShape, message())?;
@@ -96,26 +130,55 @@ impl Problem {
             let message = format!("element {i} of the clean input is {}, outside `valid` = [{low}, {high}]", x[i]);
             return Err(error(Code::ClaimClean, message + "; widen `valid` or scale the data"));
         }
-        let builder = Builder { network, claim, centres: network.evaluate(&Exact::from_rationals(x)) };
+        Ok(Clean(network.evaluate(&Exact::from_rationals(x))))
+    }
+}
+
+impl Problem {
+    /// Position of the tensor that an ONNX name, or `perturb[i]`, stands for.
+    pub fn find(&self, name: &str) -> Option<usize> {
+        self.names.get(name).copied()
+    }
+
+    /// The problem of one setting of the claim at a clean input.
+    pub fn new(network: &Network, claim: &Claim, setting: &Setting, clean: &Clean) -> Result<Problem> {
+        let builder = Builder { network, valid: claim.valid.as_ref(), setting, centres: &clean.0 };
         let output = builder.output_node()?;
         let mut problem = builder.graph(output)?;
-        problem.coarse = coarse_rows(&claim.coarse, network.nodes()[output].elements())?;
+        problem.coarse = coarse_rows(&setting.coarse, network.nodes()[output].elements())?;
         let centre = &problem.tensors[problem.output].centre;
         problem.clean = problem.coarse.iter().map(|row| centre.combine(row)).collect();
-        problem.cells = cells(&claim.property, &problem.coarse, &problem.clean)?;
+        problem.cells = cells(&setting.property, &problem.coarse, &problem.clean)?;
         Ok(problem)
     }
 }
 
 struct Builder<'a> {
     network: &'a Network,
-    claim: &'a Claim,
-    centres: Vec<Exact>,
+    valid: Option<&'a (Rational, Rational)>,
+    setting: &'a Setting,
+    centres: &'a [Exact],
+}
+
+/// A perturbation and where it enters.
+struct Entry<'a> {
+    perturb: &'a Perturb,
+    name: String,
+    /// Its first block of variables.
+    block: usize,
+    place: Place,
+}
+
+enum Place {
+    /// At this tensor of the network.
+    Site(usize, Generator),
+    /// At these parameters: tensor of the network, position in its list, first variable.
+    Weights(Vec<(usize, usize, usize)>, bool),
 }
 
 impl<'a> Builder<'a> {
     fn output_node(&self) -> Result<usize> {
-        match (&self.claim.output, self.network.outputs()) {
+        match (&self.setting.output, self.network.outputs()) {
             (Some(name), _) => self.network.find(name).ok_or_else(|| format!("the model has no tensor `{name}`")),
             (None, [only]) => Ok(*only),
             (None, several) => {
@@ -125,22 +188,98 @@ impl<'a> Builder<'a> {
         .map_err(|message| error(Code::ClaimTensor, message))
     }
 
+    /// Where the perturbations enter; their variables become the problem's domain, in the claim's order.
+    fn entries(&self, needed: &[bool], problem: &mut Problem) -> Result<Vec<Entry<'a>>> {
+        let mut entries = Vec::new();
+        for (i, perturb) in self.setting.perturb.iter().enumerate() {
+            let (name, block) = (format!("perturb[{i}]"), problem.domain.len());
+            let place = match &perturb.site {
+                Site::Tensor { name: site, scale } => {
+                    let node = self.site(perturb, site, needed)?;
+                    let len = self.network.nodes()[node].elements();
+                    let generator = scale.ladder.generator(scale.cutoff, &perturb.amplitude, len);
+                    let located =
+                        |message: String| perturb.error(Code::ClaimShape, format!("the site `{site}`: {message}"));
+                    let generator = generator.or_else(located)?;
+                    for (part, suffix) in generator.parts.iter().zip(["", ".residual"]) {
+                        problem.domain.push(Variables { name: format!("{name}{suffix}"), ..part.variables.clone() });
+                    }
+                    if let Some(seen) = scale.seen {
+                        let blocks = block..problem.domain.len();
+                        problem.bands.push(Band { ladder: Arc::clone(&scale.ladder), seen, blocks });
+                    }
+                    Place::Site(node, generator)
+                }
+                Site::Weights { names, relative } => {
+                    let (found, count) = self.parameters(perturb, names.as_deref(), needed)?;
+                    let ones = vec![Rational::one(); count];
+                    problem.domain.push(Variables { name: name.clone(), ..Variables::boxed(&ones, vec![]) });
+                    Place::Weights(found, *relative)
+                }
+            };
+            entries.push(Entry { perturb, name, block, place });
+        }
+        Ok(entries)
+    }
+
     /// Position of the network node that a perturbation enters at; the output depends on it.
-    fn site(&self, perturb: &Perturb, needed: &[bool]) -> Result<usize> {
-        let site = if perturb.site == "input" { Some(0) } else { self.network.find(&perturb.site) };
+    fn site(&self, perturb: &Perturb, name: &str, needed: &[bool]) -> Result<usize> {
+        let site = if name == "input" { Some(0) } else { self.network.find(name) };
         let message = match site {
             Some(node) if needed[node] => return Ok(node),
-            Some(_) => format!("the output does not depend on the site `{}`", perturb.site),
-            None => format!("the model has no tensor `{}`; `scalecert inspect` lists them", perturb.site),
+            Some(_) => format!("the output does not depend on the site `{name}`"),
+            None => format!("the model has no tensor `{name}`; `scalecert inspect` lists them"),
         };
         perturb.error(Code::ClaimTensor, message)
     }
 
+    /// The parameters of these names, or all, that the output depends on, each with its first variable; and how many
+    /// values they have.
+    fn parameters(
+        &self,
+        perturb: &Perturb,
+        names: Option<&[String]>,
+        needed: &[bool],
+    ) -> Result<(Vec<(usize, usize, usize)>, usize)> {
+        let (mut found, mut count, mut seen) = (Vec::new(), 0_usize, Vec::new());
+        for (node, tensor) in self.network.nodes().iter().enumerate().filter(|(node, _)| needed[*node]) {
+            for (k, parameter) in tensor.parameters.iter().enumerate() {
+                if names.is_some_and(|names| !names.contains(&parameter.name)) {
+                    continue;
+                }
+                if seen.contains(&parameter.name.as_str()) {
+                    let message = format!("`{}` is used twice; a shared parameter cannot be perturbed", parameter.name);
+                    return perturb.error(Code::ClaimTensor, message);
+                }
+                seen.push(&parameter.name);
+                found.push((node, k, count));
+                count += self.values(node, parameter);
+            }
+        }
+        let missing = names.and_then(|names| names.iter().find(|name| !seen.contains(&name.as_str())));
+        match (missing, found.is_empty()) {
+            (None, false) => Ok((found, count)),
+            (Some(name), _) => {
+                let message =
+                    format!("the output depends on no matrix of a product and no added constant named `{name}`");
+                perturb.error(Code::ClaimTensor, message)
+            }
+            (None, true) => perturb.error(Code::ClaimTensor, "the output depends on no stored matrix or bias"),
+        }
+    }
+
+    /// Number of stored values of a parameter.
+    fn values(&self, node: usize, parameter: &Parameter) -> usize {
+        match (&self.network.nodes()[node].op, parameter.term) {
+            (network::Op::Affine { terms, .. }, Some(term)) => terms[term].1.weights().mantissas().len(),
+            _ => self.network.nodes()[node].elements(),
+        }
+    }
+
     fn graph(&self, output: usize) -> Result<Problem> {
         let needed = self.ancestors(output);
-        let sites = self.claim.perturb.iter().map(|p| self.site(p, &needed)).collect::<Result<Vec<_>>>()?;
-        // Blocks of variables stand in the claim's order, whatever the order of their sites in the graph.
-        let mut problem = Problem { domain: vec![Variables::default(); sites.len()], ..Problem::default() };
+        let mut problem = Problem::default();
+        let entries = self.entries(&needed, &mut problem)?;
         // Position of each network node's deviation; `None` where nothing perturbed reaches it.
         let mut deviation: Vec<Option<usize>> = vec![None; self.network.nodes().len()];
         for (node, tensor) in self.network.nodes().iter().enumerate().filter(|(n, _)| needed[*n]) {
@@ -149,21 +288,25 @@ impl<'a> Builder<'a> {
                 network::Op::Relu(from) => deviation[*from].map(|from| self.push(&mut problem, node, Op::Relu(from))),
                 network::Op::Affine { terms: all, bias } => {
                     let moved = |(p, w): &Term| deviation[*p].map(|p| (p, Arc::clone(w)));
-                    // A bias, or a term that nothing perturbed reaches, moves the centre.
-                    let same_centre = bias.is_none() && all.len() == 1;
-                    self.affine(&mut problem, node, all.iter().filter_map(moved).collect(), same_centre)
+                    let mut terms: Vec<Term> = all.iter().filter_map(moved).collect();
+                    let changed = self.weights(&mut problem, node, all, &entries, &deviation)?;
+                    // A bias, or a term that nothing perturbed reaches, moves the centre; so does what weights add.
+                    let same_centre = bias.is_none() && all.len() == 1 && changed.is_none();
+                    terms.extend(changed);
+                    self.affine(&mut problem, node, terms, same_centre)
                 }
             };
-            let entering: Vec<usize> = (0..sites.len()).filter(|&i| sites[i] == node).collect();
-            for &i in &entering {
-                position = Some(self.perturb(&mut problem, node, position, i, entering.len() == 1)?);
+            let entering = || entries.iter().filter(|e| matches!(e.place, Place::Site(site, _) if site == node));
+            for entry in entering() {
+                position = Some(self.perturb(&mut problem, node, position, entry, entering().count() == 1)?);
             }
-            if let (0, Some(site), Some(valid)) = (node, position, &self.claim.valid) {
+            if let (0, Some(site), Some(valid)) = (node, position, self.valid) {
                 problem.tensors[site].clip = Some(self.clip(valid));
             }
             deviation[node] = position;
             problem.names.extend(position.map(|t| (tensor.name.clone(), t)));
         }
+        problem.domain.iter_mut().for_each(Variables::tighten);
         problem.output = deviation[output].unwrap_or_default();
         Ok(problem)
     }
@@ -203,42 +346,111 @@ impl<'a> Builder<'a> {
         Some(self.push(problem, node, Op::Affine(terms)))
     }
 
-    /// Adds perturbation `index` to the tensor of `node`, whose deviation so far is `position`.
+    /// What changed weights add to the tensor of `node`, if any of them is perturbed.
+    fn weights(
+        &self,
+        problem: &mut Problem,
+        node: usize,
+        terms: &[Term],
+        entries: &[Entry<'_>],
+        deviation: &[Option<usize>],
+    ) -> Result<Option<Term>> {
+        let tensor = &self.network.nodes()[node];
+        let mut parts = Vec::new();
+        for entry in entries {
+            let Place::Weights(found, relative) = &entry.place else { continue };
+            for &(_, k, first) in found.iter().filter(|(at, ..)| *at == node) {
+                let parameter = &tensor.parameters[k];
+                let a = &entry.perturb.amplitude[0];
+                let too_large = || Error::new(Code::LimitSize, entry.perturb.place.clone(), "a weight is out of range");
+                let (source, pattern) = match parameter.term {
+                    Some(term) => {
+                        let (p, linear) = &terms[term];
+                        let source =
+                            deviation[*p].map_or_else(|| Source::Clean(self.centres[*p].clone()), Source::Tensor);
+                        (source, Some(linear))
+                    }
+                    None => {
+                        let ones = vec![Rational::one(); tensor.elements()];
+                        (Source::Clean(Exact::from_rationals(&ones)), None)
+                    }
+                };
+                // The stored value, times the factor with which it is used.
+                let stored = |k: usize| match (pattern, &tensor.op) {
+                    (Some(linear), _) => linear.weights().value(k),
+                    (None, network::Op::Affine { bias: Some(bias), .. }) => bias.get(k),
+                    _ => Rational::zero(),
+                };
+                let spread = |k: usize| if *relative { a * stored(k).abs() } else { a * parameter.factor.abs() };
+                let values = (0..self.values(node, parameter)).map(spread).collect();
+                let weights = Weights::new(Values::Rational(values)).ok_or_else(too_large)?;
+                let linear = |weights: Weights| match pattern {
+                    Some(linear) => linear.with_weights(weights),
+                    None => Linear::identity(tensor.elements()).and_then(|identity| identity.with_each(weights)),
+                };
+                let up = Some(weights.rounded_up()).filter(|up| up.exact().is_none());
+                let above = Arc::new(up.and_then(linear).ok_or_else(too_large)?);
+                let spread = Arc::new(linear(weights).ok_or_else(too_large)?);
+                parts.push(WeightPart { block: entry.block, first, source, spread, above });
+            }
+        }
+        if parts.is_empty() {
+            return Ok(None);
+        }
+        let (len, position) = (tensor.elements(), problem.tensors.len());
+        let name = format!("{}#weights", tensor.name);
+        problem.names.insert(name.clone(), position);
+        problem.tensors.push(Tensor { name, op: Op::Weights(parts), centre: Exact::zeros(len), clip: None });
+        let identity = Linear::identity(len).ok_or_else(|| error(Code::LimitSize, "a tensor is too large"))?;
+        Ok(Some((position, Arc::new(identity))))
+    }
+
+    /// Adds a perturbation to the tensor of `node`, whose deviation so far is `position`.
     fn perturb(
         &self,
         problem: &mut Problem,
         node: usize,
         position: Option<usize>,
-        index: usize,
+        entry: &Entry<'_>,
         alone: bool,
     ) -> Result<usize> {
-        let perturb = &self.claim.perturb[index];
+        let Place::Site(_, generator) = &entry.place else { return Ok(position.unwrap_or_default()) };
         let len = self.network.nodes()[node].elements();
-        let Generator { mut variables, maps } = generator(perturb, index, len)?;
-        let site = if maps.is_empty() && position.is_none() {
-            if let (true, 0, Some(valid)) = (alone, node, &self.claim.valid) {
+        let too_large = || Error::new(Code::LimitSize, entry.perturb.place.clone(), "the site is too large");
+        let identity = Arc::new(Linear::identity(len).ok_or_else(too_large)?);
+        let direct = position.is_none() && generator.parts.len() == 1 && generator.parts[0].maps.is_empty();
+        let (site, z) = if direct {
+            if let (true, 0, Some(valid)) = (alone, node, self.valid) {
                 let (low, high) = self.clip(valid);
+                let variables = &mut problem.domain[entry.block];
                 variables.lower.iter_mut().zip(low).for_each(|(l, c)| *l = c.max(l.clone()));
                 variables.upper.iter_mut().zip(high).for_each(|(u, c)| *u = c.min(u.clone()));
             }
-            let site = self.push(problem, node, Op::Variables(index));
-            problem.names.insert(variables.name.clone(), site);
-            site
+            let site = self.push(problem, node, Op::Variables(entry.block));
+            problem.names.insert(entry.name.clone(), site);
+            (site, site)
         } else {
-            let (z, name, op) = (problem.tensors.len(), variables.name.clone(), Op::Variables(index));
-            problem.names.insert(name.clone(), z);
-            problem.tensors.push(Tensor { name, op, centre: Exact::zeros(variables.lower.len()), clip: None });
-            let too_large = || Error::new(Code::LimitSize, perturb.place.clone(), "the site is too large");
-            let identity = Arc::new(Linear::identity(len).ok_or_else(too_large)?);
-            let mut terms: Vec<Term> = maps.into_iter().map(|map| (z, Arc::new(map))).collect();
-            if terms.is_empty() {
-                terms.push((z, Arc::clone(&identity)));
+            let (first, mut terms) = (problem.tensors.len(), Vec::<Term>::new());
+            for (block, part) in (entry.block..).zip(&generator.parts) {
+                let (z, variables) = (problem.tensors.len(), &problem.domain[block]);
+                let (name, centre) = (variables.name.clone(), Exact::zeros(variables.lower.len()));
+                problem.names.insert(name.clone(), z);
+                problem.tensors.push(Tensor { name, op: Op::Variables(block), centre, clip: None });
+                terms.extend(part.maps.iter().map(|map| (z, Arc::new(map.clone()))));
+                if part.maps.is_empty() {
+                    terms.push((z, Arc::clone(&identity)));
+                }
             }
             terms.extend(position.map(|earlier| (earlier, identity)));
-            self.push(problem, node, Op::Affine(terms))
+            (self.push(problem, node, Op::Affine(terms)), first)
         };
-        variables.tighten();
-        problem.domain[index] = variables;
+        if let Some(seen) = &generator.seen {
+            // What the cutoff sees is a tensor that is known to be zero: a multiplier there costs nothing.
+            let (name, zero) = (format!("{}.seen", entry.name), vec![Rational::zero(); seen.outputs()]);
+            problem.names.insert(name.clone(), problem.tensors.len());
+            let (op, centre) = (Op::Affine(vec![(z, Arc::new(seen.clone()))]), Exact::zeros(seen.outputs()));
+            problem.tensors.push(Tensor { name, op, centre, clip: Some((zero.clone(), zero)) });
+        }
         Ok(site)
     }
 
@@ -270,6 +482,10 @@ fn coarse_rows(coarse: &Coarse, len: usize) -> Result<Vec<Vec<(usize, Rational)>
             };
             rows.iter().map(row).collect()
         }
+        Coarse::Band { ladder, seen, hidden } => {
+            let located = |message: String| Err(Error::new(Code::ClaimShape, "[output] coarse", message));
+            ladder.band(*seen, *hidden, len).or_else(located)
+        }
     }
 }
 
@@ -278,12 +494,14 @@ fn cells(property: &Property, coarse: &[Vec<(usize, Rational)>], clean: &[Ration
     let mut cells = Vec::new();
     let mut single = |(row, unit), meaning| cells.push(Cell { rows: vec![row], unit, meaning });
     match property {
-        Property::Tolerance(tolerance) => {
+        Property::Tolerance(distance) | Property::Reaches(distance) => {
+            let strict = matches!(property, Property::Tolerance(_));
+            let words = if strict { "more than" } else { "at least" };
             for (k, row) in coarse.iter().enumerate() {
                 for (sign, verb) in [(-1, "rises"), (1, "falls")] {
                     let signed: Vec<_> = row.iter().map(|(i, g)| (*i, g * BigInt::from(sign))).collect();
-                    let row = halfspace(&signed, -tolerance, true)?;
-                    single(row, format!("coarse output {k} {verb} by more than {tolerance}"));
+                    let row = halfspace(&signed, -distance, strict)?;
+                    single(row, format!("coarse output {k} {verb} by {words} {distance}"));
                 }
             }
         }

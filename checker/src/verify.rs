@@ -3,16 +3,17 @@
 use crate::certificate::{self, Answer, Certificate, Proof};
 use crate::claim::{self, Claim, Inputs, Property};
 use crate::data;
-use crate::describe::describe;
+use crate::describe;
 use crate::error::{Class, Code, Error, Result, ensure, error};
 use crate::network::Network;
 use crate::number::Rational;
 use crate::onnx;
-use crate::problem::{Cell, Problem};
+use crate::problem::{Cell, Clean, Problem};
 use crate::rules::{tree, witness};
-use num::Zero;
+use num::{Signed, Zero};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// What limits a check; exceeding one is an error of class [`Class::Limit`].
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +28,40 @@ impl Default for Config {
     }
 }
 
+/// The files that a claim reads besides its model: each once, with its digest, in the order in which it names them.
+#[derive(Default)]
+pub struct Files(Vec<File>);
+
+struct File {
+    path: String,
+    digest: String,
+    bytes: Arc<Vec<u8>>,
+}
+
+impl Files {
+    /// A file that an item names, relative to the document that names it: its path and its bytes.
+    pub fn open(&mut self, item: &claim::Item<'_>) -> Result<(String, Arc<Vec<u8>>)> {
+        let name = item.text()?;
+        self.read(&folder(Path::new(item.document())).join(name))
+            .or_else(|e| item.error(e.code, format!("{}: {}", e.place, e.message)))
+    }
+
+    fn read(&mut self, path: &Path) -> Result<(String, Arc<Vec<u8>>)> {
+        let path = path.display().to_string();
+        if let Some(file) = self.0.iter().find(|file| file.path == path) {
+            return Ok((path, Arc::clone(&file.bytes)));
+        }
+        let bytes = Arc::new(read(Path::new(&path))?);
+        self.0.push(File { path: path.clone(), digest: digest(&bytes), bytes: Arc::clone(&bytes) });
+        Ok((path, bytes))
+    }
+}
+
+/// The folder that a file is in.
+fn folder(path: &Path) -> PathBuf {
+    path.parent().map(PathBuf::from).unwrap_or_default()
+}
+
 /// The question: a claim, its model and its data, read from their own bytes.
 pub struct Statement {
     claim: Claim,
@@ -34,6 +69,7 @@ pub struct Statement {
     data: Option<(String, String)>,
     claim_digest: String,
     model_digest: String,
+    /// Of the file of clean inputs, then of every ladder and array file in the order in which they are named.
     data_digests: Vec<String>,
 }
 
@@ -41,10 +77,16 @@ impl Statement {
     /// Reads a claim and the files that it names. `model` replaces the claim's path to the model.
     pub fn load(claim_path: &Path, model: Option<&Path>) -> Result<Statement> {
         let claim_bytes = read(claim_path)?;
+        Self::of(claim_path, &claim_bytes, model)
+    }
+
+    /// The same for a claim that is not on disk yet; `claim_path` is where it will be.
+    pub fn of(claim_path: &Path, claim_bytes: &[u8], model: Option<&Path>) -> Result<Statement> {
         let name = claim_path.display().to_string();
-        let text = text(&claim_bytes, &name)?;
-        let claim = claim::parse(&name, text)?;
-        let folder = claim_path.parent().map(PathBuf::from).unwrap_or_default();
+        let text = text(claim_bytes, &name)?;
+        let mut files = Files::default();
+        let claim = claim::parse(&name, text, &mut files)?;
+        let folder = folder(claim_path);
         let model_path = model.map_or_else(|| folder.join(&claim.model), PathBuf::from);
         let model_bytes = read(&model_path)?;
         let network = onnx::read(&model_bytes).map_err(|e| e.within(&model_path.display().to_string()))?;
@@ -55,8 +97,9 @@ impl Statement {
             data_digests.push(digest(&bytes));
             data = Some((path.clone(), self::text(&bytes, &path)?.to_owned()));
         }
+        data_digests.extend(files.0.into_iter().map(|file| file.digest));
         Ok(Statement {
-            claim_digest: digest(&claim_bytes),
+            claim_digest: digest(claim_bytes),
             model_digest: digest(&model_bytes),
             claim,
             network,
@@ -85,8 +128,8 @@ impl Statement {
         }
     }
 
-    /// The problems of these rows of the claim, in order.
-    pub fn problems(&self, rows: &[usize]) -> impl Iterator<Item = Result<Problem>> {
+    /// The exact clean values of these rows of the claim, in order.
+    pub fn clean(&self, rows: &[usize]) -> impl Iterator<Item = Result<Clean>> {
         let table = self.data.as_ref().map(|(name, text)| data::Table::new(name, text));
         rows.iter().map(move |&row| {
             let x = match (&self.claim.inputs, &table) {
@@ -94,8 +137,19 @@ impl Statement {
                 (Inputs::Point(x), _) => x.clone(),
                 (Inputs::Rows { .. }, None) => Vec::new(),
             };
-            Problem::new(&self.network, &self.claim, &x).map_err(|e| e.within(&format!("row {row}")))
+            Clean::new(&self.network, &self.claim, &x).map_err(|e| e.within(&format!("row {row}")))
         })
+    }
+
+    /// The problem of one setting at a clean input.
+    pub fn problem(&self, setting: usize, row: usize, clean: &Clean) -> Result<Problem> {
+        let problem = Problem::new(&self.network, &self.claim, &self.claim.settings[setting], clean);
+        problem.map_err(|e| e.within(&self.place(setting, row)))
+    }
+
+    /// A row, and the setting if there are several.
+    fn place(&self, setting: usize, row: usize) -> String {
+        if self.claim.settings.len() > 1 { format!("setting {setting}, row {row}") } else { format!("row {row}") }
     }
 
     fn check_header(&self, certificate: &Certificate) -> Result<()> {
@@ -119,6 +173,15 @@ pub enum RowVerdict {
     Verified {
         established: Option<Rational>,
     },
+    /// The proof of another setting establishes the claim, its perturbations being among those of that setting.
+    Served {
+        by: usize,
+        established: Option<Rational>,
+    },
+    /// The witness reaches what the claim says that some perturbation reaches: the largest change of a coarse output.
+    Reached {
+        change: Rational,
+    },
     /// The witness breaks the claim: what happens, and the exact coarse outputs clean and perturbed.
     Refuted {
         what: String,
@@ -128,6 +191,16 @@ pub enum RowVerdict {
     Rejected(Error),
     /// The certificate has no answer to this row.
     Unanswered,
+}
+
+impl RowVerdict {
+    /// The tolerance that a proof establishes.
+    pub fn established(&self) -> Option<&Rational> {
+        match self {
+            RowVerdict::Verified { established } | RowVerdict::Served { established, .. } => established.as_ref(),
+            _ => None,
+        }
+    }
 }
 
 /// The answer to the whole claim.
@@ -158,12 +231,31 @@ impl Verdict {
     }
 }
 
+/// What was found about one setting of the claim.
+#[derive(Debug)]
+pub struct SettingReport {
+    pub verdict: Verdict,
+    /// The setting in plain words.
+    pub claim: String,
+    /// Every row of the claim, in order.
+    pub rows: Vec<(usize, RowVerdict)>,
+}
+
+/// Two verified settings that separate scales: all that is finer than a rung, and the band above it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Separation {
+    pub below: usize,
+    pub band: usize,
+    /// What the band provably does, over the most that everything finer can do; `None` if the latter is nothing.
+    pub gap: Option<Rational>,
+}
+
 /// A verdict and what it rests on.
 pub struct Report {
     verdict: Verdict,
-    /// Every row of the claim, in order.
-    pub rows: Vec<(usize, RowVerdict)>,
-    /// The claim in plain words.
+    pub settings: Vec<SettingReport>,
+    pub separations: Vec<Separation>,
+    /// The whole claim in plain words.
     pub claim: String,
     /// SHA-256 of the model, the claim, and each data file.
     pub digests: Vec<String>,
@@ -177,71 +269,165 @@ impl Report {
 
 /// Checks certificate bytes against a statement. An error means that no verdict was reached.
 pub fn verify(statement: &Statement, certificate: &[u8], config: &Config) -> Result<Report> {
+    verify_with(statement, certificate, config, |_, _| ())
+}
+
+/// The same; `progress` is told how many of how many answers are checked.
+pub fn verify_with(
+    statement: &Statement,
+    certificate: &[u8],
+    config: &Config,
+    progress: impl Fn(usize, usize),
+) -> Result<Report> {
     let certificate = certificate::parse(certificate)?;
     statement.check_header(&certificate)?;
-    let rows = statement.claim.rows();
-    let mut answers: Vec<Option<&Answer>> = vec![None; rows.len()];
+    let (rows, settings) = (statement.claim.rows(), &statement.claim.settings);
+    let mut answers: Vec<Vec<Option<&Answer>>> = vec![vec![None; settings.len()]; rows.len()];
     for answer in &certificate.answers {
-        let place = format!("row {}", answer.row);
-        let Ok(position) = rows.binary_search(&answer.row) else {
-            return Err(Error::new(Code::CertificateRow, place, "the claim does not ask about this row"));
+        let place = statement.place(answer.setting, answer.row);
+        let (Ok(position), true) = (rows.binary_search(&answer.row), answer.setting < settings.len()) else {
+            return Err(Error::new(Code::CertificateRow, place, "the claim does not ask about this"));
         };
-        let again = answers[position].replace(answer).is_some();
+        let again = answers[position][answer.setting].replace(answer).is_some();
         ensure(!again, Code::CertificateRow, format!("{place} is answered twice"))?;
     }
-    let mut verdicts = Vec::with_capacity(rows.len());
-    for ((&row, answer), problem) in rows.iter().zip(answers).zip(statement.problems(&rows)) {
-        let problem = problem?;
-        let verdict = match answer {
-            None => RowVerdict::Unanswered,
-            Some(answer) => match check_answer(&problem, &statement.claim.property, answer, config) {
-                Ok(verdict) => verdict,
-                Err(e) if e.code.class() == Class::Rejected => RowVerdict::Rejected(e),
-                Err(e) => return Err(e.within(&format!("row {row}"))),
-            },
-        };
-        verdicts.push((row, verdict));
+    let mut found: Vec<Vec<(usize, RowVerdict)>> = settings.iter().map(|_| Vec::new()).collect();
+    let mut done = 0;
+    for ((&row, answers), clean) in rows.iter().zip(answers).zip(statement.clean(&rows)) {
+        let clean = clean?;
+        let mut verdicts = Vec::with_capacity(settings.len());
+        for (s, answer) in answers.iter().enumerate() {
+            // Deriving the problem finds what is wrong with the claim, answered or not.
+            let problem = statement.problem(s, row, &clean)?;
+            let checked = answer.map(|answer| check_answer(&problem, &settings[s].property, answer, config));
+            verdicts.push(match checked {
+                None => RowVerdict::Unanswered,
+                Some(Ok(verdict)) => verdict,
+                Some(Err(e)) if e.code.class() == Class::Rejected => RowVerdict::Rejected(e),
+                Some(Err(e)) => return Err(e.within(&statement.place(s, row))),
+            });
+            done += 1;
+            progress(done, rows.len() * settings.len());
+        }
+        for (s, answer) in answers.iter().enumerate() {
+            if let Some(by) = answer.and_then(|answer| answer.served_by) {
+                verdicts[s] = serve(&statement.claim, &verdicts, s, by).unwrap_or_else(RowVerdict::Rejected);
+            }
+        }
+        found.iter_mut().zip(verdicts).for_each(|(found, verdict)| found.push((row, verdict)));
     }
-    // A bad answer rejects the file; a confirmed witness refutes the claim for all rows together; only a proof for
-    // every row verifies it.
-    let any = |wanted: fn(&RowVerdict) -> bool| verdicts.iter().any(|(_, v)| wanted(v));
+    let report = |(setting, rows): (&claim::Setting, Vec<(usize, RowVerdict)>)| SettingReport {
+        verdict: setting_verdict(&setting.property, &rows),
+        claim: describe::setting(setting, statement.claim.valid.as_ref()),
+        rows,
+    };
+    let settings: Vec<SettingReport> = settings.iter().zip(found).map(report).collect();
+    // A bad answer rejects the file; a confirmed witness refutes the claim; only all settings together verify it.
+    let any = |wanted: fn(&RowVerdict) -> bool| settings.iter().flat_map(|s| &s.rows).any(|(_, v)| wanted(v));
     let verdict = if any(|v| matches!(v, RowVerdict::Rejected(_))) {
         Verdict::Rejected
-    } else if any(|v| matches!(v, RowVerdict::Refuted { .. })) {
+    } else if settings.iter().any(|s| s.verdict == Verdict::Refuted) {
         Verdict::Refuted
-    } else if !verdicts.is_empty() && verdicts.iter().all(|(_, v)| matches!(v, RowVerdict::Verified { .. })) {
+    } else if !settings.is_empty() && settings.iter().all(|s| s.verdict == Verdict::Verified) {
         Verdict::Verified
     } else {
         Verdict::Rejected
     };
     Ok(Report {
         verdict,
-        rows: verdicts,
-        claim: describe(&statement.claim),
+        separations: separations(&statement.claim, &settings),
+        settings,
+        claim: describe::describe(&statement.claim),
         digests: [&[statement.model_digest.clone(), statement.claim_digest.clone()][..], &statement.data_digests]
             .concat(),
     })
 }
 
-/// Checks one answer against the problem of its row.
+/// The pairs of verified settings of which one is about all that is finer than the other's band.
+fn separations(claim: &Claim, reports: &[SettingReport]) -> Vec<Separation> {
+    let verified = |i: &usize| reports[*i].verdict == Verdict::Verified;
+    let mut found = Vec::new();
+    for band in (0..reports.len()).filter(verified) {
+        let changes = reports[band].rows.iter().filter_map(|(_, v)| match v {
+            RowVerdict::Reached { change } => Some(change),
+            _ => None,
+        });
+        let Some(change) = changes.max() else { continue };
+        for below in (0..reports.len()).filter(verified) {
+            let most = reports[below].rows.iter().filter_map(|(_, v)| v.established()).max();
+            if let (Some(most), true) = (most, claim.settings[below].is_below(&claim.settings[band])) {
+                let gap = (!most.is_zero()).then(|| change / most);
+                found.push(Separation { below, band, gap });
+            }
+        }
+    }
+    found
+}
+
+/// What the rows of one setting come to: a witness for some row reaches, a proof for every row holds.
+fn setting_verdict(property: &Property, rows: &[(usize, RowVerdict)]) -> Verdict {
+    let any = |wanted: fn(&RowVerdict) -> bool| rows.iter().any(|(_, v)| wanted(v));
+    let holds = |v: &RowVerdict| matches!(v, RowVerdict::Verified { .. } | RowVerdict::Served { .. });
+    match property {
+        _ if any(|v| matches!(v, RowVerdict::Rejected(_))) => Verdict::Rejected,
+        Property::Reaches(_) if any(|v| matches!(v, RowVerdict::Reached { .. })) => Verdict::Verified,
+        Property::Reaches(_) => Verdict::Rejected,
+        _ if any(|v| matches!(v, RowVerdict::Refuted { .. })) => Verdict::Refuted,
+        _ if !rows.is_empty() && rows.iter().all(|(_, v)| holds(v)) => Verdict::Verified,
+        _ => Verdict::Rejected,
+    }
+}
+
+/// The verdict on a setting at one row through the proof of another setting at that row.
+///
+/// Sound because a setting that covers another has all of its perturbations: what none of those does, none of these
+/// does, so the tolerance that is established there holds here.
+fn serve(claim: &Claim, verdicts: &[RowVerdict], setting: usize, by: usize) -> Result<RowVerdict> {
+    let refuse = |message: String| Err(error(Code::ServedBy, message));
+    let (Some(server), Some(served)) = (claim.settings.get(by), claim.settings.get(setting)) else {
+        return refuse(format!("there is no setting {by}"));
+    };
+    let RowVerdict::Verified { established } = &verdicts[by] else {
+        return refuse(format!("setting {by} has no verified proof of its own for this row"));
+    };
+    if !server.covers(served) {
+        return refuse(format!("the perturbations or outputs of setting {by} do not include those of this setting"));
+    }
+    let enough = match (&served.property, &server.property, established) {
+        (Property::Tolerance(tolerance), Property::Tolerance(_), Some(established)) => established <= tolerance,
+        (Property::Winner, Property::Winner, _) => true,
+        _ => false,
+    };
+    if !enough {
+        return refuse(format!("what setting {by} establishes is not what this setting claims"));
+    }
+    Ok(RowVerdict::Served { by, established: established.clone() })
+}
+
+/// Checks one answer against the problem of its row. One that another setting serves is left open.
 pub fn check_answer(problem: &Problem, property: &Property, answer: &Answer, config: &Config) -> Result<RowVerdict> {
-    match (&answer.proof, &answer.witness) {
-        (Some(proof), None) => {
+    match (&answer.proof, &answer.witness, answer.served_by) {
+        (Some(proof), None, None) if !matches!(property, Property::Reaches(_)) => {
             let proof = Proof::new(proof, problem)?;
             let established = tree::check(problem, &proof, config.max_work)?;
             Ok(RowVerdict::Verified { established: established_tolerance(problem, property, &established.slack) })
         }
-        (None, Some(text)) => {
+        (None, Some(text), None) => {
             let point = witness::parse(&text.perturbation, problem)?;
-            let broken = witness::check(problem, &point)?;
+            let reached = witness::check(problem, &point)?;
+            if let Property::Reaches(_) = property {
+                let changes = problem.clean.iter().zip(&reached.coarse).map(|(c, p)| (p - c).abs());
+                return Ok(RowVerdict::Reached { change: changes.max().unwrap_or_default() });
+            }
             Ok(RowVerdict::Refuted {
-                what: problem.cells[broken.cell].meaning.clone(),
+                what: problem.cells[reached.cell].meaning.clone(),
                 clean: problem.clean.clone(),
-                perturbed: broken.coarse,
+                perturbed: reached.coarse,
             })
         }
+        (None, None, Some(_)) => Ok(RowVerdict::Unanswered),
         _ => {
-            let message = "an answer is either a `proof` or a `witness`";
+            let message = "an answer is exactly one of `proof`, `witness` and `served_by`; `reaches` needs a `witness`";
             Err(Error::new(Code::CertificateFormat, format!("row {}", answer.row), message))
         }
     }

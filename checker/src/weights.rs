@@ -42,7 +42,7 @@ impl Dyadic {
 }
 
 /// Exact constants: stored floats stay dyadic, quotients and claim numbers are rationals.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Values {
     Dyadic(Vec<Dyadic>),
     Rational(Vec<Rational>),
@@ -157,6 +157,22 @@ impl Weights {
     /// The exact values, present only if some weight has a tail.
     pub fn exact(&self) -> Option<&Values> {
         self.exact.as_ref()
+    }
+
+    /// The exact value of weight `k`.
+    pub fn value(&self, k: usize) -> Rational {
+        match &self.exact {
+            Some(exact) => exact.get(k),
+            None => Dyadic::new(self.mantissas[k], -self.exp).to_rational(),
+        }
+    }
+
+    /// Weights without tails, none of them smaller; these weights themselves if they have no tails.
+    pub fn rounded_up(&self) -> Self {
+        let Some(exact) = &self.exact else { return self.clone() };
+        // Two places fewer leave room for the carry, so the result spans at most WEIGHT_BITS places.
+        let up = |k: usize| if exact.get(k).is_zero() { 0 } else { (self.mantissas[k] >> 2) + 1 };
+        Self::from_dyadic((0..self.mantissas.len()).map(|k| Dyadic::new(up(k), 2 - self.exp)).collect())
     }
 
     pub fn is_one(&self) -> bool {

@@ -5,14 +5,15 @@ mod support;
 use num::Zero;
 use proptest::prelude::*;
 use proptest::test_runner::Config as Runner;
-use scalecheck::claim::{Coarse, Family, Inputs, Property, parse};
+use scalecheck::claim::{self, Claim, Coarse, Inputs, Property, Site};
 use scalecheck::data::Table;
 use scalecheck::describe::describe;
 use scalecheck::error::{Code, Error};
+use scalecheck::ladder::Ladder;
 use scalecheck::number::{Rational, approximate, parse_rational};
-use scalecheck::problem::Problem;
+
 use support::onnx::Model;
-use support::{Files, parse_claim, q, read_model};
+use support::{Files, parse_claim, problem, q, read_model};
 
 /// A claim that is in order; the tests below replace one line of it.
 const GOOD: &str = r#"model = "model.onnx"
@@ -27,6 +28,10 @@ amplitude = ["1/32", "1e-2"]
 coarse = { groups = [[0, 1], [2, 3]], reduce = "mean" }
 tolerance = "3/4"
 "#;
+
+fn parse(name: &str, text: &str) -> scalecheck::error::Result<Claim> {
+    claim::parse(name, text, &mut Default::default())
+}
 
 #[track_caller]
 fn replaced(old: &str, new: &str) -> String {
@@ -58,7 +63,7 @@ fn network() -> scalecheck::network::Network {
 fn assert_problem_error(old: &str, new: &str, code: Code) -> Error {
     let claim = parse_claim(&replaced(old, new));
     let Inputs::Point(x) = &claim.inputs else { panic!("a point") };
-    let error = Problem::new(&network(), &claim, x).err().unwrap_or_else(|| panic!("the problem was built"));
+    let error = problem(&network(), &claim, x).err().unwrap_or_else(|| panic!("the problem was built"));
     assert_eq!(error.code, code, "{error}");
     error
 }
@@ -69,14 +74,15 @@ fn reads_the_claim_exactly() {
     assert_eq!(claim.model.to_str(), Some("model.onnx"));
     assert!(matches!(&claim.inputs, Inputs::Point(x) if *x == [q("0"), q("1/4"), q("1/2"), q("1")]));
     assert_eq!(claim.valid, Some((q("0"), q("1"))));
-    assert_eq!(claim.perturb[0].amplitude, [q("1/32"), q("1/100")]);
+    assert_eq!(claim.settings[0].perturb[0].amplitude, [q("1/32"), q("1/100")]);
+    assert!(matches!(&claim.settings[0].perturb[0].site, Site::Tensor { scale, .. } if scale.cutoff == 4
+            && matches!(&*scale.ladder, Ladder::Haar(g) if (g.spatial, &g.shape[..]) == (1, &[1, 4]))));
     assert!(
-        matches!(&claim.perturb[0].family, Family::Haar(g) if (g.spatial, g.cutoff, &g.shape[..]) == (1, 4, &[1, 4]))
+        matches!(&claim.settings[0].coarse, Coarse::Groups { groups, mean: true } if *groups == [vec![0, 1], vec![2, 3]])
     );
-    assert!(matches!(&claim.coarse, Coarse::Groups { groups, mean: true } if *groups == [vec![0, 1], vec![2, 3]]));
-    assert_eq!(claim.property, Property::Tolerance(q("3/4")));
+    assert_eq!(claim.settings[0].property, Property::Tolerance(q("3/4")));
     let Inputs::Point(x) = &claim.inputs else { panic!("a point") };
-    Problem::new(&network(), &claim, x).unwrap();
+    problem(&network(), &claim, x).unwrap();
 }
 
 #[test]
@@ -281,7 +287,7 @@ fn data_files_are_read_exactly_and_their_mistakes_named() {
         let files = Files::new(&claim(row));
         files.write("data.csv", data.as_bytes());
         let statement = files.statement()?;
-        let problem = statement.problems(&[row]).next().unwrap()?;
+        let problem = statement.problem(0, row, &statement.clean(&[row]).next().unwrap()?)?;
         Ok(problem.tensors[problem.find("x").unwrap()].centre.to_rationals())
     };
     assert_eq!(clean("0.1,1/3\n", 0).unwrap(), [q("1/10"), q("1/3")]);
@@ -356,7 +362,7 @@ fn amplitudes_are_one_or_one_a_band() {
 
 #[test]
 fn an_unknown_family_and_keys_that_a_family_has_not_are_errors() {
-    assert_error("\"haar\"", "\"wavelet\"", Code::ClaimValue, 7);
+    assert_error("\"haar\"", "\"curvelet\"", Code::ClaimValue, 7);
     assert_error(
         "family = \"haar\", shape = [1, 4], spatial = 1, cutoff = 4",
         "family = \"none\", cutoff = 2",
@@ -385,9 +391,12 @@ fn a_shape_that_does_not_fit_the_site_is_an_error() {
 
 #[test]
 fn exactly_one_of_tolerance_and_decision_is_needed() {
-    assert_error("tolerance = \"3/4\"", "tolerance = \"3/4\"\ndecision = \"winner\"", Code::ClaimMissingKey, 9);
+    assert_error("tolerance = \"3/4\"", "tolerance = \"3/4\"\ndecision = \"winner\"", Code::ClaimMissingKey, 11);
     assert_error("tolerance = \"3/4\"", "decision = \"loser\"", Code::ClaimValue, 11);
-    assert_eq!(parse_claim(&replaced("tolerance = \"3/4\"", "decision = \"winner\"")).property, Property::Winner);
+    assert_eq!(
+        parse_claim(&replaced("tolerance = \"3/4\"", "decision = \"winner\"")).settings[0].property,
+        Property::Winner
+    );
 }
 
 #[test]
@@ -407,7 +416,7 @@ fn coarse_maps_of_the_wrong_form_are_errors() {
         assert_error(COARSE, bad, code, 10);
     }
     let identity = parse_claim(&replaced(COARSE, "\"identity\""));
-    assert!(matches!(identity.coarse, Coarse::Identity));
+    assert!(matches!(identity.settings[0].coarse, Coarse::Identity));
 }
 
 #[test]
@@ -428,7 +437,7 @@ fn a_tie_of_the_winner_is_an_error() {
     let text = replaced("tolerance = \"3/4\"", tie).replace("\"0\", \"1/4\", \"0.5\", 1", "1, \"1/2\", \"0.5\", 1");
     let claim = parse_claim(&text);
     let Inputs::Point(x) = &claim.inputs else { panic!("a point") };
-    let error = Problem::new(&network(), &claim, x).unwrap_err();
+    let error = problem(&network(), &claim, x).unwrap_err();
     assert_eq!(error.code, Code::ClaimClean);
     assert!(error.message.contains("tie"), "{error}");
 }
@@ -439,8 +448,8 @@ fn an_unknown_or_ambiguous_output_is_an_error() {
     let two = Model::new(&[1, 4]).node("Relu", &["x"], "y").node("Neg", &["x"], "z").output("y").output("z");
     let claim = parse_claim(GOOD);
     let x = vec![Rational::zero(); 4];
-    let problem = |text: &str| Problem::new(&read_model(&two.bytes()), &parse_claim(text), &x);
-    assert_eq!(support::code(Problem::new(&read_model(&two.bytes()), &claim, &x)), Code::ClaimTensor);
+    let problem = |text: &str| support::problem(&read_model(&two.bytes()), &parse_claim(text), &x);
+    assert_eq!(support::code(support::problem(&read_model(&two.bytes()), &claim, &x)), Code::ClaimTensor);
     problem(&replaced("[output]", "[output]\ntensor = \"z\"")).unwrap();
 }
 
@@ -463,7 +472,7 @@ fn a_winner_among_one_output_is_an_error() {
     let text = replaced("tolerance = \"3/4\"", "decision = \"winner\"");
     let claim = parse_claim(&text.replace("groups = [[0, 1], [2, 3]]", "groups = [[0, 1]]"));
     let Inputs::Point(x) = &claim.inputs else { panic!("a point") };
-    assert_eq!(support::code(Problem::new(&network(), &claim, x)), Code::ClaimClean);
+    assert_eq!(support::code(problem(&network(), &claim, x)), Code::ClaimClean);
 }
 
 #[test]
@@ -523,7 +532,7 @@ proptest! {
         if let Ok(claim) = parse("claim.toml", std::str::from_utf8(&text).unwrap()) {
             describe(&claim);
             if let Inputs::Point(x) = &claim.inputs {
-                let _ = Problem::new(&network(), &claim, x);
+                let _ = problem(&network(), &claim, x);
             }
         }
     }

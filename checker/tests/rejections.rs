@@ -27,7 +27,7 @@ tolerance = "2"
 type Outcome = Result<(Verdict, Vec<(usize, RowVerdict)>), Error>;
 
 fn check_bytes(files: &Files, bytes: &[u8], config: &Config) -> Outcome {
-    verify(&files.statement()?, bytes, config).map(|report| (report.verdict(), report.rows))
+    verify(&files.statement()?, bytes, config).map(|report| (report.verdict(), report.settings[0].rows.clone()))
 }
 
 fn certificate(files: &Files, answers: &[Value]) -> Value {
@@ -740,7 +740,8 @@ fn a_model_given_in_place_of_another_is_bound_by_its_digest() {
     files.write("other.onnx", &other);
     let folder = files.folder.path();
     let statement = scalecheck::verify::Statement::load(&folder.join("claim.toml"), Some(&folder.join("other.onnx")));
-    let outcome = verify(&statement.unwrap(), text.as_bytes(), &Config::default()).map(|r| (r.verdict(), r.rows));
+    let outcome = verify(&statement.unwrap(), text.as_bytes(), &Config::default())
+        .map(|r| (r.verdict(), r.settings[0].rows.clone()));
     assert_error(outcome, Code::ModelMismatch);
 }
 

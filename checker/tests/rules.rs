@@ -8,11 +8,10 @@ use num::{One, Signed, Zero};
 use proptest::prelude::*;
 use proptest::test_runner::Config as Runner;
 use scalecheck::bounds::Bounds;
-use scalecheck::certificate::Multiplier;
+use scalecheck::certificate::Multipliers;
 use scalecheck::exact::Exact;
 use scalecheck::linear::Linear;
 use scalecheck::number::{DyadicSum, Rational, approximate, floor_scaled, scale_by_power_of_two};
-use scalecheck::problem::Problem;
 use scalecheck::rules::back_substitution::Relaxation;
 use scalecheck::rules::case::Case;
 use scalecheck::rules::interval;
@@ -231,7 +230,7 @@ proptest! {
             list.join(", "), ratio(1 + tape.below(7) as i64, 8),
         );
         let network = support::read_model(&Model::new(&[4]).node("Relu", &["x"], "y").output("y").bytes());
-        let problem = Problem::new(&network, &support::parse_claim(&claim), &x).unwrap();
+        let problem = support::problem(&network, &support::parse_claim(&claim), &x).unwrap();
         let site = problem.find("x").unwrap();
         let (lower, upper) = (problem.domain[0].lower.clone(), problem.domain[0].upper.clone());
         let mut case = Case::root(&problem).unwrap();
@@ -239,8 +238,8 @@ proptest! {
         let coefficient = |tape: &mut Tape| if wide { tape.around(1 << 30) << tape.below(32) } else { tape.around(9) };
         let v: Vec<(usize, i64)> = (0..n).map(|i| (i, coefficient(&mut tape))).collect();
         // Multipliers at the variables only loosen the bound, and make the coefficients too wide for one chunk.
-        let multiplier = |tape: &mut Tape| Multiplier { tensor: site, element: tape.below(n), mantissa: tape.around(1 << 30), exp: tape.around(50) as i32 };
-        let multipliers: Vec<Multiplier> = if wide { vec![multiplier(&mut tape), multiplier(&mut tape)] } else { vec![] };
+        let multiplier = |tape: &mut Tape| Multipliers { tensor: site, elements: vec![(tape.below(n), tape.around(1 << 30))], exp: tape.around(50) as i32 };
+        let multipliers: Vec<Multipliers> = if wide { vec![multiplier(&mut tape), multiplier(&mut tape)] } else { vec![] };
         let found = Relaxation::new(&case, site, None).unwrap().upper_bound(site, &v, &multipliers).unwrap();
         let best_of_block = |first: usize| -> Rational {
             let members = first..first + block;

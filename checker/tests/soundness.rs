@@ -74,12 +74,13 @@ fn follow<'p>(proof: &Proof, at: &mut usize, mut case: Case<'p>, points: Vec<Vec
     for refine in &node.refine {
         let t = refine.tensor;
         case.ensure(t).unwrap();
+        refine.hints.ensure(&mut case).unwrap();
         let mut found = Vec::new();
-        let relaxation = Relaxation::new(&case, t, refine.slopes.map(|s| &proof.slopes[s])).unwrap();
+        let relaxation = Relaxation::new(&case, t, refine.hints.slopes.map(|s| &proof.slopes[s])).unwrap();
         for row in refine.rows.clone().unwrap_or_else(|| (0..case.problem().tensors[t].centre.len()).collect()) {
             for (side, sign) in [(Side::Lower, -1), (Side::Upper, 1)] {
                 if refine.side.is_none_or(|s| s == side) {
-                    let bound = relaxation.upper_bound(t, &[(row, sign)], &refine.multipliers).unwrap();
+                    let bound = relaxation.upper_bound(t, &[(row, sign)], &refine.hints.multipliers).unwrap();
                     for point in &points {
                         let d = &point[t][row] * int(sign);
                         assert!(d <= bound, "refined {side:?} bound {bound} of element {row} at {d}");
@@ -171,8 +172,9 @@ proptest! {
         for _ in 0..POINTS {
             let point = study.point(&mut tape);
             let after = coarse(&clean.iter().zip(&point.moved[output]).map(|(c, d)| c + d).collect::<Vector>());
-            let broken = match &study.claim.property {
+            let broken = match &study.claim.settings[0].property {
                 Property::Tolerance(t) => before.iter().zip(&after).any(|(b, a)| (a - b).abs() > *t),
+                Property::Reaches(t) => before.iter().zip(&after).any(|(b, a)| (a - b).abs() >= *t),
                 Property::Winner => {
                     let winner = (0..before.len()).max_by_key(|&k| &before[k]).unwrap();
                     (0..after.len()).any(|k| k != winner && after[k] >= after[winner])
@@ -206,7 +208,7 @@ fn a_sum_with_an_unperturbed_tensor_keeps_its_own_centre() {
          amplitude = 1\n[output]\ntolerance = 1\n",
     );
     let network = read_model(&model.bytes());
-    let problem = Problem::new(&network, &claim, &[int(5)]).unwrap();
+    let problem = support::problem(&network, &claim, &[int(5)]).unwrap();
     // y = max(δ, 0): the kink is at 0, although `site` is −5 and `x` is 5.
     assert!(problem.tensors[problem.find("sum").unwrap()].centre.get(0).is_zero());
     for (delta, expected) in [(-1, 0), (1, 1)] {

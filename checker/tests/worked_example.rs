@@ -30,7 +30,7 @@ fn statement(claim: &str) -> Statement {
 fn problem(claim: &str) -> Problem {
     let statement = statement(claim);
     assert!(matches!(&statement.claim().inputs, Inputs::Point(x) if x.iter().all(Zero::is_zero)));
-    statement.problems(&[0]).next().unwrap().unwrap()
+    statement.problem(0, 0, &statement.clean(&[0]).next().unwrap().unwrap()).unwrap()
 }
 
 fn check(claim: &str, certificate: &str) -> Report {
@@ -39,7 +39,7 @@ fn check(claim: &str, certificate: &str) -> Report {
 }
 
 fn established(report: &Report) -> Rational {
-    match &report.rows[..] {
+    match &report.settings[0].rows[..] {
         [(0, RowVerdict::Verified { established: Some(tolerance) })] => tolerance.clone(),
         rows => panic!("{rows:?}"),
     }
@@ -48,7 +48,7 @@ fn established(report: &Report) -> Rational {
 // ---- what the certificates say
 
 fn refine(rows: &[usize], side: Option<Side>, multipliers: Vec<(usize, usize, i64, i32)>) -> RefineText {
-    RefineText { tensor: 0, rows: Some(rows.to_vec()), side, slopes: None, multipliers }
+    RefineText { tensor: 0, rows: Some(rows.to_vec()), side, slopes: None, multipliers, duals: vec![] }
 }
 
 /// One case: refine both pre-activations, close both cells with default slopes.
@@ -87,9 +87,9 @@ fn with_split() -> ProofText {
 }
 
 fn answers() -> [(&'static str, &'static str, Answer); 3] {
-    let proof = |proof| Answer { row: 0, proof: Some(proof), witness: None };
+    let proof = |proof| Answer { proof: Some(proof), ..Answer::default() };
     let perturbation = vec![vec!["1".to_owned(), "-1".to_owned()]];
-    let witness = Answer { row: 0, proof: None, witness: Some(WitnessText { perturbation }) };
+    let witness = Answer { witness: Some(WitnessText { perturbation }), ..Answer::default() };
     [
         ("claim.toml", "certificate.json", proof(plain())),
         ("claim-split.toml", "certificate-split.json", proof(with_split())),
@@ -143,7 +143,9 @@ fn the_split_certificate_establishes_exactly_the_true_worst_case() {
 fn the_witness_refutes_a_smaller_tolerance() {
     let report = check("claim-refuted.toml", "certificate-refuted.json");
     assert_eq!(report.verdict(), Verdict::Refuted);
-    let [(0, RowVerdict::Refuted { what, clean, perturbed })] = &report.rows[..] else { panic!("{:?}", report.rows) };
+    let [(0, RowVerdict::Refuted { what, clean, perturbed })] = &report.settings[0].rows[..] else {
+        panic!("{:?}", report.settings[0].rows)
+    };
     assert_eq!(what, "coarse output 0 falls by more than 7/8");
     assert_eq!((clean, perturbed), (&vec![int(-1)], &vec![int(-2)]));
 }
@@ -228,7 +230,7 @@ fn step_6_the_split_gives_the_numbers_of_the_readme() {
     assert_eq!(bounds(&low, pre)[0], pair("-1", "0"));
     assert_eq!(bounds(&high, pre)[0], pair("0", "1"));
 
-    let multipliers = |node: usize| &proof.nodes[node].refine[0].multipliers;
+    let multipliers = |node: usize| &proof.nodes[node].refine[0].hints.multipliers;
     assert_eq!(Relaxation::new(&low, pre, None).unwrap().upper_bound(pre, &[(1, 1)], multipliers(1)).unwrap(), int(0));
     low.learn_upper(pre, 1, &int(0));
     low.ensure(y).unwrap();

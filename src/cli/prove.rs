@@ -52,7 +52,7 @@ pub fn run(arguments: &Arguments) -> Result<u8> {
         slopes: slopes::Config::default(),
         check: CheckConfig::default(),
     };
-    let bar = progress(statement.claim().rows().len())?;
+    let bar = progress(statement.claim().rows().len() * statement.claim().settings.len())?;
     let outcomes = bundle::prove_rows(&statement, &config, || bar.inc(1))?;
     bar.finish_and_clear();
     let path = arguments.output.clone().unwrap_or_else(|| arguments.claim.with_extension("cert.json"));
@@ -77,7 +77,7 @@ pub fn run(arguments: &Arguments) -> Result<u8> {
 }
 
 /// A bar on the terminal that counts rows; hidden elsewhere, and for a single row.
-fn progress(rows: usize) -> Result<ProgressBar> {
+pub fn progress(rows: usize) -> Result<ProgressBar> {
     if rows < 2 || !std::io::stderr().is_terminal() {
         return Ok(ProgressBar::hidden());
     }
@@ -90,13 +90,13 @@ fn progress(rows: usize) -> Result<ProgressBar> {
 /// What the numbers of this claim measure.
 fn measure(property: &Property) -> &'static str {
     match property {
-        Property::Tolerance(_) => "largest deviation of a coarse output",
+        Property::Tolerance(_) | Property::Reaches(_) => "largest deviation of a coarse output",
         Property::Winner => "smallest margin of the winner",
     }
 }
 
 fn print_table(statement: &Statement, outcomes: &[Outcome], path: Option<&Path>, claim: &Path) {
-    let property = &statement.claim().property;
+    let settings = &statement.claim().settings;
     let methods: Vec<Method> = {
         let mut all: Vec<Method> = outcomes.iter().flat_map(|o| o.proven.iter().map(|(m, _)| *m)).collect();
         all.sort_unstable();
@@ -105,7 +105,8 @@ fn print_table(statement: &Statement, outcomes: &[Outcome], path: Option<&Path>,
     };
     let mut table = Table::new();
     table.load_style(UTF8_HORIZONTAL_ONLY);
-    let header = ["row".to_owned(), "attacked".to_owned()].into_iter();
+    let several = settings.len() > 1;
+    let header = several.then(|| "setting".to_owned()).into_iter().chain(["row".to_owned(), "attacked".to_owned()]);
     let header = header.chain(methods.iter().map(|m| format!("proven, {}", name(*m)))).chain(["status".to_owned()]);
     table.set_header(header);
     for outcome in outcomes {
@@ -113,22 +114,33 @@ fn print_table(statement: &Statement, outcomes: &[Outcome], path: Option<&Path>,
             let found = outcome.proven.iter().find(|(m, _)| m == method);
             found.map_or_else(String::new, |(_, reach)| approximate(reach))
         };
-        let cells = [outcome.row.to_string(), outcome.attacked.as_ref().map_or_else(String::new, approximate)];
-        let cells = cells.into_iter().chain(methods.iter().map(proven));
+        let cells = several.then(|| outcome.setting.to_string()).into_iter().chain([outcome.row.to_string()]);
+        let attacked = outcome.attacked.as_ref().map_or_else(String::new, |(reach, _)| approximate(reach));
+        let cells = cells.chain([attacked]).chain(methods.iter().map(proven));
         table.add_row(cells.chain([format!("{:?}", outcome.status).to_lowercase()]));
     }
     println!("{}.\n", scalecheck::describe::describe(statement.claim()).trim_end_matches('.'));
     println!("{table}");
-    let side = match property {
-        Property::Tolerance(_) => "attacked ≤ truth ≤ proven",
-        Property::Winner => "proven ≤ truth ≤ attacked",
-    };
-    println!("{side}: the {}; attacks are evaluated and proofs checked exactly.", measure(property));
+    let mut measured: Vec<&str> = Vec::new();
+    for property in settings.iter().map(|s| &s.property) {
+        if !measured.contains(&measure(property)) {
+            measured.push(measure(property));
+            let side = match property {
+                Property::Tolerance(_) | Property::Reaches(_) => "attacked ≤ truth ≤ proven",
+                Property::Winner => "proven ≤ truth ≤ attacked",
+            };
+            println!("{side}: the {}; attacks are evaluated and proofs checked exactly.", measure(property));
+        }
+    }
     for method in [Method::Interval, Method::Crown, Method::Alpha, Method::Lp] {
-        let rows: Vec<String> =
-            outcomes.iter().filter(|o| o.skipped.contains(&method)).map(|o| o.row.to_string()).collect();
+        let mut rows: Vec<usize> = outcomes.iter().filter(|o| o.skipped.contains(&method)).map(|o| o.row).collect();
+        rows.sort_unstable();
+        rows.dedup();
         if !rows.is_empty() {
-            println!("{} was left out, being too large or given up, for the rows {}", name(method), rows.join(", "));
+            println!(
+                "{} was left out, being too large, not applicable or given up, for the rows {rows:?}",
+                name(method)
+            );
         }
     }
     let count = |status| outcomes.iter().filter(|o| o.status == status).count();
@@ -164,9 +176,10 @@ fn as_json(statement: &Statement, outcomes: &[Outcome], path: Option<&Path>) -> 
             let proven: serde_json::Map<String, Value> =
                 o.proven.iter().map(|(m, reach)| (name(*m).to_owned(), number(reach))).collect();
             json!({
+                "setting": o.setting,
                 "row": o.row,
                 "status": o.status,
-                "attacked": o.attacked.as_ref().map(number),
+                "attacked": o.attacked.as_ref().map(|(reach, _)| number(reach)),
                 "proven": proven,
                 "skipped": o.skipped,
             })
@@ -174,7 +187,7 @@ fn as_json(statement: &Statement, outcomes: &[Outcome], path: Option<&Path>) -> 
         .collect();
     json!({
         "claim": scalecheck::describe::describe(statement.claim()),
-        "measure": measure(&statement.claim().property),
+        "measure": statement.claim().settings.iter().map(|s| measure(&s.property)).collect::<Vec<_>>(),
         "certificate": path.map(|p| p.display().to_string()),
         "rows": rows,
     })

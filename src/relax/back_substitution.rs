@@ -3,7 +3,7 @@
 //! A target is a column of coefficients over one tensor; the pass bounds all of them from above.
 
 use super::{State, interval, pre_activations};
-use crate::graph::{Graph, Op, Pending, sum};
+use crate::graph::{Graph, Op, Pending, Source, sum};
 use nalgebra::DMatrix;
 use scalecheck::rules::relu::Phase;
 use std::collections::HashMap;
@@ -13,10 +13,41 @@ pub type Alphas = HashMap<usize, DMatrix<f64>>;
 
 /// What a pass met on its way down, for the gradient.
 pub struct Trace {
-    /// Coefficients at each ReLU tensor.
+    /// Coefficients at each tensor that is not affine.
     coefficients: HashMap<usize, DMatrix<f64>>,
     /// Maximising variables, by block.
     maximiser: Vec<DMatrix<f64>>,
+    /// For blocks cut with a cutoff's subspace, the multipliers of what the cutoff sees, one column a target.
+    pub normals: Normals,
+}
+
+/// Multipliers of what cutoffs see, by block.
+pub type Normals = Vec<Option<DMatrix<f64>>>;
+
+/// How much work the support functions of subspaces may be, and where they start.
+pub struct Warm {
+    effort: usize,
+    states: Vec<Option<DMatrix<f64>>>,
+}
+
+impl Warm {
+    /// Steps while slopes are being optimised, from where the last pass ended.
+    const FEW: usize = 12;
+    /// Steps of a pass that stands for itself.
+    const MANY: usize = 250;
+
+    pub fn few(graph: &Graph) -> Self {
+        Warm { effort: Self::FEW, states: vec![None; graph.blocks.len()] }
+    }
+
+    pub fn many(graph: &Graph) -> Self {
+        Warm { effort: Self::MANY, ..Self::few(graph) }
+    }
+
+    /// From here on as much work as for a pass that stands for itself.
+    pub fn finish(&mut self) {
+        self.effort = Self::MANY;
+    }
 }
 
 /// `slope · d + offset`.
@@ -45,6 +76,21 @@ fn line(graph: &Graph, state: &State, t: usize, i: usize, above: bool, alpha: Op
     }
 }
 
+/// Lines above |c + d|, as the checker chooses them.
+fn magnitudes(graph: &Graph, state: &State, source: &Source) -> Vec<Line> {
+    match source {
+        Source::Clean(values) => values.iter().map(|a| Line { slope: 0.0, offset: a.abs() }).collect(),
+        Source::Tensor(t) => {
+            let line = |i: usize| {
+                let (c, (low, high)) = (graph.tensors[*t].centre[i], state.range(graph, *t, i));
+                let slope = if high > low { (high.abs() - low.abs()) / (high - low) } else { 0.0 };
+                Line { slope, offset: low.abs() - slope * (low - c) }
+            };
+            (0..graph.len(*t)).map(line).collect()
+        }
+    }
+}
+
 /// Upper bounds of the targets (columns of `coefficients`, over tensor `target`).
 pub fn upper_bounds(
     graph: &Graph,
@@ -52,22 +98,36 @@ pub fn upper_bounds(
     target: usize,
     coefficients: &DMatrix<f64>,
     alphas: Option<&Alphas>,
+    warm: &mut Warm,
 ) -> (Vec<f64>, Trace) {
     let targets = coefficients.ncols();
     let mut pending = Pending::new(target, coefficients.clone());
     let mut bound = vec![0.0; targets];
     let maximiser = graph.blocks.iter().map(|b| DMatrix::zeros(b.lower.len(), targets)).collect();
-    let mut trace = Trace { coefficients: HashMap::new(), maximiser };
+    let mut trace = Trace { coefficients: HashMap::new(), maximiser, normals: vec![None; graph.blocks.len()] };
     for t in (0..=target).rev() {
         let Some(mut v) = pending.take(t) else { continue };
         match &graph.tensors[t].op {
             Op::Variables(block) => {
-                let z = &mut trace.maximiser[*block];
-                for (k, (v, mut z)) in v.column_iter().zip(z.column_iter_mut()).enumerate() {
-                    bound[k] += graph.blocks[*block].support(v.as_slice(), z.as_mut_slice());
-                }
+                let support = graph.blocks[*block].support(&v, warm.effort, &mut warm.states[*block]);
+                bound.iter_mut().zip(support.values).for_each(|(bound, value)| *bound += value);
+                trace.maximiser[*block] = support.points;
+                trace.normals[*block] = support.normal;
             }
             Op::Affine(terms) => terms.iter().for_each(|(p, map)| pending.add(*p, map.transposed(&v))),
+            Op::Weights(parts) => {
+                for part in parts {
+                    let w = part.map.transposed(&v.abs());
+                    let lines = magnitudes(graph, state, &part.source);
+                    for (k, bound) in bound.iter_mut().enumerate() {
+                        *bound += lines.iter().enumerate().map(|(j, line)| w[(j, k)] * line.offset).sum::<f64>();
+                    }
+                    if let Source::Tensor(p) = part.source {
+                        pending.add(p, DMatrix::from_fn(w.nrows(), w.ncols(), |j, k| w[(j, k)] * lines[j].slope));
+                    }
+                }
+                trace.coefficients.insert(t, v);
+            }
             Op::Relu(from) => {
                 trace.coefficients.insert(t, v.clone());
                 let alpha = alphas.and_then(|a| a.get(from));
@@ -106,6 +166,21 @@ pub fn slope_gradient(graph: &Graph, state: &State, target: usize, alphas: &Alph
                     terms.iter().map(|(p, map)| values[*p].as_ref().map(|x| map.apply(x))).collect();
                 parts.map(|parts| sum(parts.into_iter()))
             }
+            Op::Weights(parts) => trace.coefficients.get(&t).map(|v| {
+                // The signs of v make every part as large as its lines allow.
+                let mut e = DMatrix::zeros(v.nrows(), v.ncols());
+                for part in parts {
+                    let lines = magnitudes(graph, state, &part.source);
+                    let size = |j: usize, k: usize| match part.source {
+                        Source::Tensor(p) => {
+                            values[p].as_ref().map_or(0.0, |d| lines[j].slope * d[(j, k)]) + lines[j].offset
+                        }
+                        Source::Clean(_) => lines[j].offset,
+                    };
+                    e += part.map.apply(&DMatrix::from_fn(lines.len(), v.ncols(), size));
+                }
+                e.component_mul(&v.map(|v| if v < 0.0 { -1.0 } else { 1.0 }))
+            }),
             Op::Relu(from) => match (trace.coefficients.get(&t), &values[*from]) {
                 (Some(v), Some(d)) => {
                     let centre = &graph.tensors[*from].centre;
@@ -135,15 +210,22 @@ pub fn slope_gradient(graph: &Graph, state: &State, target: usize, alphas: &Alph
 
 /// Interval bounds, improved by back-substitution with default slopes at every pre-activation, in order; and which
 /// elements were improved: those that intervals leave unstable, for the bounds of the others change no line.
-pub fn crown(graph: &Graph) -> (State, Vec<(usize, Vec<usize>)>) {
+pub fn crown(graph: &Graph) -> (State, Vec<Improved>) {
     let mut state = interval::propagate(graph);
     let mut improved = Vec::new();
-    for t in pre_activations(graph) {
-        let rows = state.unstable(graph, t);
-        refine(graph, &mut state, t, &rows);
-        improved.push((t, rows));
+    for tensor in pre_activations(graph) {
+        let rows = state.unstable(graph, tensor);
+        let normals = refine(graph, &mut state, tensor, &rows);
+        improved.push(Improved { tensor, rows, normals });
     }
     (state, improved)
+}
+
+/// Elements of a tensor whose bounds were improved, with the multipliers of [`both_sides`].
+pub struct Improved {
+    pub tensor: usize,
+    pub rows: Vec<usize>,
+    pub normals: Normals,
 }
 
 /// Targets that bound chosen elements of `t`: first each element, for its upper bound, then each negated.
@@ -157,12 +239,14 @@ pub fn both_sides(graph: &Graph, t: usize, rows: &[usize]) -> DMatrix<f64> {
 }
 
 /// Improves the bounds of chosen elements of `t`, and by intervals those of everything after it.
-pub fn refine(graph: &Graph, state: &mut State, t: usize, rows: &[usize]) {
-    let (bound, _) = upper_bounds(graph, state, t, &both_sides(graph, t, rows), None);
+pub fn refine(graph: &Graph, state: &mut State, t: usize, rows: &[usize]) -> Normals {
+    let mut warm = Warm::many(graph);
+    let (bound, trace) = upper_bounds(graph, state, t, &both_sides(graph, t, rows), None, &mut warm);
     for (k, &row) in rows.iter().enumerate() {
         tighten(state, t, row, -bound[rows.len() + k], bound[k]);
     }
     repropagate(graph, state, t);
+    trace.normals
 }
 
 /// Intersects the bounds of one element.

@@ -1,7 +1,7 @@
 //! Interval propagation: rule 4.1 in floating point.
 
 use super::{Bounds, State};
-use crate::graph::{Graph, Op};
+use crate::graph::{Graph, Op, Source};
 use nalgebra::DMatrix;
 
 /// Interval bounds of tensor `t` from those of its predecessors.
@@ -26,6 +26,22 @@ pub fn tensor(graph: &Graph, t: usize, known: &[Bounds]) -> Bounds {
                 lower: (&middle - &radius).iter().copied().collect(),
                 upper: (middle + radius).iter().copied().collect(),
             }
+        }
+        Op::Weights(parts) => {
+            let mut reach = DMatrix::zeros(graph.len(t), 1);
+            for part in parts {
+                let largest = match &part.source {
+                    Source::Clean(values) => DMatrix::from_fn(values.len(), 1, |i, _| values[i].abs()),
+                    Source::Tensor(p) => {
+                        let (centre, b) = (&graph.tensors[*p].centre, &known[*p]);
+                        let largest = |i: usize| (centre[i] + b.lower[i]).abs().max((centre[i] + b.upper[i]).abs());
+                        DMatrix::from_fn(centre.len(), 1, |i, _| largest(i))
+                    }
+                };
+                reach += part.map.apply(&largest);
+            }
+            let upper: Vec<f64> = reach.iter().copied().collect();
+            Bounds { lower: upper.iter().map(|u| -u).collect(), upper }
         }
         Op::Relu(from) => {
             let moved = |(d, c): (&f64, &f64)| (c + d).max(0.0) - c.max(0.0);

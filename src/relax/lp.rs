@@ -52,8 +52,13 @@ struct Neuron {
 }
 
 impl<'g> Relaxation<'g> {
-    /// `None` if the LP would be too large to solve in reasonable time.
+    /// `None` if the LP would be too large to solve in reasonable time, or has what is not stated here: subspaces, and
+    /// changed weights.
     pub fn new(graph: &'g Graph, state: &State) -> Option<Self> {
+        let weights = graph.tensors.iter().any(|t| matches!(t.op, Op::Weights(_)));
+        if weights || graph.blocks.iter().any(|block| block.subspace.is_some()) {
+            return None;
+        }
         let unstable = |t: usize| match graph.tensors[t].op {
             Op::Relu(from) => state.unstable(graph, from).len(),
             _ => 0,
@@ -77,6 +82,7 @@ impl<'g> Relaxation<'g> {
                     DMatrix::from_fn(graph.len(t), columns + 1, |i, j| if j == blocks[*block] + i { 1.0 } else { 0.0 })
                 }
                 Op::Affine(terms) => sum(terms.iter().map(|(p, map)| map.apply(&affine[*p]))),
+                Op::Weights(_) => return None,
                 Op::Relu(from) => {
                     let mut e = affine[*from].clone();
                     for i in 0..e.nrows() {

@@ -1,7 +1,7 @@
 //! Optimised slopes (α-CROWN, Xu et al. 2021): projected gradient descent on the lower slopes of unstable neurons,
 //! for every target its own.
 
-use super::back_substitution::{Alphas, slope_gradient, upper_bounds};
+use super::back_substitution::{Alphas, Normals, Warm, slope_gradient, upper_bounds};
 use super::{State, pre_activations};
 use crate::graph::Graph;
 use nalgebra::DMatrix;
@@ -21,14 +21,14 @@ impl Default for Config {
     }
 }
 
-/// The best bounds found for the targets, and the slopes that give them.
+/// The best bounds found for the targets, and the slopes and multipliers that give them.
 pub fn optimise(
     graph: &Graph,
     state: &State,
     target: usize,
     coefficients: &DMatrix<f64>,
     config: &Config,
-) -> (Vec<f64>, Alphas) {
+) -> (Vec<f64>, Alphas, Normals) {
     let targets = coefficients.ncols();
     let default = |t: usize| DMatrix::from_fn(graph.len(t), targets, |i, _| state.default_slope(graph, t, i));
     let mut alphas: Alphas = pre_activations(graph)
@@ -36,7 +36,8 @@ pub fn optimise(
         .filter(|&t| t < target && !state.unstable(graph, t).is_empty())
         .map(|t| (t, default(t)))
         .collect();
-    let (mut best, mut trace) = upper_bounds(graph, state, target, coefficients, Some(&alphas));
+    let mut warm = Warm::few(graph);
+    let (mut best, mut trace) = upper_bounds(graph, state, target, coefficients, Some(&alphas), &mut warm);
     let mut best_alphas = alphas.clone();
     // Adam's second moment, by which steps are alike in all layers.
     let mut moments: Alphas = alphas.iter().map(|(&t, a)| (t, DMatrix::zeros(a.nrows(), a.ncols()))).collect();
@@ -53,7 +54,7 @@ pub fn optimise(
             }
         }
         step *= config.decay;
-        let (bound, fresh) = upper_bounds(graph, state, target, coefficients, Some(&alphas));
+        let (bound, fresh) = upper_bounds(graph, state, target, coefficients, Some(&alphas), &mut warm);
         trace = fresh;
         for k in 0..targets {
             if bound[k] < best[k] {
@@ -66,5 +67,10 @@ pub fn optimise(
             }
         }
     }
-    (best, best_alphas)
+    if graph.blocks.iter().all(|block| block.subspace.is_none()) {
+        return (best, best_alphas, trace.normals);
+    }
+    warm.finish();
+    let (best, trace) = upper_bounds(graph, state, target, coefficients, Some(&best_alphas), &mut warm);
+    (best, best_alphas, trace.normals)
 }

@@ -2,10 +2,12 @@
 //!
 //! A ReLU network is linear around a point; over box and groups a linear function is largest at a vertex that the
 //! support function's maximiser names. Going there, or a part of the way, and linearising again climbs to a local
-//! maximum in a few steps (Frank–Wolfe with exact steps of 1, 1/2 and 1/4). Starts: the clean input and random vertices.
+//! maximum in a few steps (Frank–Wolfe with exact steps of 1, 1/2 and 1/4). Starts: the clean input, random
+//! vertices, and the strongest patterns of single neurons that are inactive on the clean input.
 
-use crate::graph::{Graph, Op, Pending};
-use nalgebra::DMatrix;
+use crate::graph::{Block, Graph, Op, Pending, Source};
+use crate::relax::{State, pre_activations};
+use nalgebra::{DMatrix, DVector};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
@@ -24,6 +26,13 @@ impl Default for Config {
     }
 }
 
+/// Most numbers of all points that are worked on at once.
+const MAX_ENTRIES: usize = 1 << 24;
+/// Most inactive neurons of one tensor that are tried.
+const MAX_SWITCHED: usize = 256;
+/// Steps of a subspace's support function; a worse vertex is still a step uphill.
+const SUPPORT_EFFORT: usize = 60;
+
 /// The best point found for a cell.
 pub struct Found {
     /// The cell's slack there, in floating point.
@@ -32,30 +41,35 @@ pub struct Found {
     pub point: Vec<Vec<f64>>,
 }
 
-/// The largest slack found for every cell.
-pub fn attack(graph: &Graph, config: &Config) -> Vec<Found> {
+/// The largest slack found for every cell. `state` has bounds of all tensors: neurons that are unstable in it are what
+/// the attack tries to switch.
+pub fn attack(graph: &Graph, state: &State, config: &Config) -> Vec<Found> {
     let cells = graph.cells.len();
-    let columns = cells * (config.starts + 1);
+    let size: usize = graph.blocks.iter().map(|block| block.lower.len()).sum();
+    let starts = config.starts.min(MAX_ENTRIES / (cells * size).max(1));
+    let switched = switched(graph, state, cells);
+    let columns = cells * (starts + 1 + usize::from(switched.is_some()));
     let objective = {
         let one = graph.objectives();
         DMatrix::from_fn(one.nrows(), columns, |i, k| one[(i, k % cells)])
     };
-    let mut points = start(graph, columns, cells, config.seed);
+    let mut points = start(graph, cells * (starts + 1), cells, config.seed);
+    if let Some(switched) = switched {
+        for (z, more) in points.iter_mut().zip(switched) {
+            let first = z.ncols();
+            *z = std::mem::replace(z, DMatrix::zeros(0, 0)).resize_horizontally(columns, 0.0);
+            z.columns_mut(first, cells).copy_from(&more);
+        }
+    }
     graph.keep_in_range(&mut points);
     let mut value = slacks(&objective, &graph.evaluate(&points)[graph.output]);
     for _ in 0..config.steps {
-        let gradient = gradient(graph, &points, &objective);
+        let gradient = gradient(graph, &points, graph.output, &objective);
         let vertices: Vec<DMatrix<f64>> = graph
             .blocks
             .iter()
             .zip(&gradient)
-            .map(|(block, g)| {
-                let mut z = DMatrix::zeros(g.nrows(), g.ncols());
-                for (g, mut z) in g.column_iter().zip(z.column_iter_mut()) {
-                    block.maximiser(g.as_slice(), z.as_mut_slice());
-                }
-                z
-            })
+            .map(|(block, g)| block.support(g, SUPPORT_EFFORT, &mut None).points)
             .collect();
         let mut moved = false;
         let base = points.clone();
@@ -86,6 +100,45 @@ pub fn attack(graph: &Graph, config: &Config) -> Vec<Found> {
         .collect()
 }
 
+/// For every cell the best of the points that, to first order, raise one inactive neuron the most: a neuron that sleeps
+/// on clean inputs, such as a backdoor's, has no gradient to follow. `None` if there is no such neuron.
+fn switched(graph: &Graph, state: &State, cells: usize) -> Option<Vec<DMatrix<f64>>> {
+    let size: usize = graph.blocks.iter().map(|block| block.lower.len()).sum();
+    let room = (MAX_ENTRIES / size.max(1)).min(MAX_SWITCHED);
+    let objectives = graph.objectives();
+    let mut best: Vec<(f64, Option<Vec<DVector<f64>>>)> = vec![(0.0, None); cells];
+    for t in pre_activations(graph) {
+        let asleep = state.unstable(graph, t).into_iter().filter(|&i| graph.tensors[t].centre[i] < 0.0);
+        let asleep: Vec<usize> = asleep.take(room).collect();
+        if asleep.is_empty() {
+            continue;
+        }
+        let target = DMatrix::from_fn(graph.len(t), asleep.len(), |i, k| f64::from(u8::from(i == asleep[k])));
+        let clean: Vec<_> = graph.blocks.iter().map(|b| DMatrix::zeros(b.lower.len(), asleep.len())).collect();
+        let up = gradient(graph, &clean, t, &target);
+        let vertex = |(block, g): (&Block, &DMatrix<f64>)| block.support(g, SUPPORT_EFFORT, &mut None).points;
+        let mut points: Vec<DMatrix<f64>> = graph.blocks.iter().zip(&up).map(vertex).collect();
+        graph.keep_in_range(&mut points);
+        let reached = objectives.transpose() * &graph.evaluate(&points)[graph.output];
+        for (cell, best) in best.iter_mut().enumerate() {
+            for k in 0..asleep.len() {
+                if reached[(cell, k)] > best.0 {
+                    *best = (reached[(cell, k)], Some(points.iter().map(|z| z.column(k).into_owned()).collect()));
+                }
+            }
+        }
+    }
+    best.iter().any(|(_, point)| point.is_some()).then(|| {
+        let one = |(b, block): (usize, &Block)| {
+            let n = block.lower.len();
+            let columns: Vec<DVector<f64>> =
+                best.iter().map(|(_, p)| p.as_ref().map_or_else(|| DVector::zeros(n), |p| p[b].clone())).collect();
+            DMatrix::from_columns(&columns)
+        };
+        graph.blocks.iter().enumerate().map(one).collect()
+    })
+}
+
 /// The clean input for the first start of every cell, random vertices for the others.
 fn start(graph: &Graph, columns: usize, cells: usize, seed: u64) -> Vec<DMatrix<f64>> {
     let mut rng = SmallRng::seed_from_u64(seed);
@@ -93,13 +146,10 @@ fn start(graph: &Graph, columns: usize, cells: usize, seed: u64) -> Vec<DMatrix<
         .blocks
         .iter()
         .map(|block| {
-            let n = block.lower.len();
-            let mut z = DMatrix::zeros(n, columns);
-            let mut direction = vec![0.0; n];
-            for k in cells..columns {
-                direction.iter_mut().for_each(|d| *d = rng.random_range(-1.0..1.0));
-                block.maximiser(&direction, z.column_mut(k).as_mut_slice());
-            }
+            let direction = |_, k| if k < cells { 0.0 } else { rng.random_range(-1.0..1.0) };
+            let direction = DMatrix::from_fn(block.lower.len(), columns, direction);
+            let mut z = block.support(&direction, SUPPORT_EFFORT, &mut None).points;
+            z.columns_mut(0, cells).fill(0.0);
             z
         })
         .collect()
@@ -110,16 +160,25 @@ fn slacks(objective: &DMatrix<f64>, output: &DMatrix<f64>) -> Vec<f64> {
     objective.column_iter().zip(output.column_iter()).map(|(a, d)| a.dot(&d)).collect()
 }
 
-/// Gradient of every column's objective in the variables, by block.
-fn gradient(graph: &Graph, points: &[DMatrix<f64>], objective: &DMatrix<f64>) -> Vec<DMatrix<f64>> {
+/// Gradient of every column's objective, over tensor `target`, in the variables, by block.
+fn gradient(graph: &Graph, points: &[DMatrix<f64>], target: usize, objective: &DMatrix<f64>) -> Vec<DMatrix<f64>> {
     let values = graph.evaluate(points);
-    let mut pending = Pending::new(graph.output, objective.clone());
+    let mut pending = Pending::new(target, objective.clone());
     let mut result: Vec<DMatrix<f64>> = points.iter().map(|z| DMatrix::zeros(z.nrows(), z.ncols())).collect();
-    for t in (0..=graph.output).rev() {
+    for t in (0..=target).rev() {
         let Some(mut v) = pending.take(t) else { continue };
         match &graph.tensors[t].op {
             Op::Variables(block) => result[*block] += v,
             Op::Affine(terms) => terms.iter().for_each(|(p, map)| pending.add(*p, map.transposed(&v))),
+            Op::Weights(parts) => {
+                for part in parts {
+                    let (z, block) = (&points[part.block], &mut result[part.block]);
+                    let source = part.gradient(graph, &values, z, &v, block);
+                    if let Source::Tensor(p) = part.source {
+                        pending.add(p, source);
+                    }
+                }
+            }
             Op::Relu(from) => {
                 let centre = &graph.tensors[*from].centre;
                 for k in 0..v.ncols() {

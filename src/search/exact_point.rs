@@ -1,17 +1,26 @@
 //! From a floating-point perturbation to an exact one inside the domain: the numbers of a witness.
 
-use crate::graph::{Graph, float};
-use num::Zero;
+use crate::graph::{Graph, float, floats};
+use crate::subspace::ExactForm;
+use nalgebra::{DMatrix, DVector};
+use num::bigint::BigInt;
+use num::integer::Integer;
+use num::{One, Zero};
 use scalecheck::ladder::Variables;
 use scalecheck::number::Rational;
 use scalecheck::problem::Problem;
 use scalecheck::rules::witness::deviations;
 
 /// A rational point of the domain near `point`. Ends of ranges are taken exactly, groups sum to zero exactly, and
-/// variables that would push the perturbed input out of the valid range are set to zero.
+/// subspaces are kept to exactly; variables that would push the perturbed input out of the valid range are set to zero.
 pub fn exact_point(problem: &Problem, graph: &Graph, point: &[Vec<f64>]) -> Option<Vec<Vec<Rational>>> {
-    let exact: Option<Vec<_>> = problem.domain.iter().zip(point).map(|(v, z)| block(v, z)).collect();
-    let mut exact = exact?;
+    let blocks = problem.domain.iter().zip(&graph.blocks).zip(point);
+    let exact = blocks.map(|((v, b), z)| match b.subspace.as_ref().map(|s| &s.exact) {
+        None => block(v, z),
+        Some(ExactForm::Kernel(rows)) => kernel(v, rows, z),
+        Some(ExactForm::Image { columns, constraints }) => image(v, columns, constraints, z),
+    });
+    let mut exact = exact.collect::<Option<Vec<_>>>()?;
     loop {
         let mut outside = None;
         if graph.clipped().next().is_some() {
@@ -66,4 +75,102 @@ fn block(variables: &Variables, point: &[f64]) -> Option<Vec<Rational>> {
         }
     }
     Some(z)
+}
+
+/// Nearest number with 20 binary places below the largest magnitude of a vector.
+fn dyadic(value: f64, largest: f64) -> Option<Rational> {
+    let unit = 2_f64.powi(largest.log2().ceil() as i32 - 20);
+    Rational::from_float((value / unit).round() * unit)
+}
+
+/// A point of the box with `rows · z = 0`: what is at an end of its range stays there, as far as the rows allow it.
+fn kernel(variables: &Variables, rows: &[Vec<Rational>], point: &[f64]) -> Option<Vec<Rational>> {
+    let largest = point.iter().fold(0.0_f64, |m, z| m.max(z.abs()));
+    if largest == 0.0 {
+        return Some(vec![Rational::zero(); point.len()]);
+    }
+    let near = |(z, (low, high)): (&f64, (&Rational, &Rational))| {
+        let slack = 1e-4 * largest;
+        match *z {
+            z if z >= float(high) - slack => Some(high.clone()),
+            z if z <= float(low) + slack => Some(low.clone()),
+            z => dyadic(z, largest),
+        }
+    };
+    let ends = || variables.lower.iter().zip(&variables.upper);
+    let mut z: Vec<Rational> = point.iter().zip(ends()).map(near).collect::<Option<_>>()?;
+    // Variables between their ends are solved for first.
+    let mut order: Vec<usize> = (0..z.len()).collect();
+    order.sort_by_key(|&j| z[j] == variables.lower[j] || z[j] == variables.upper[j]);
+    solve(rows, &order, &mut z);
+    Some(into_box(z, variables))
+}
+
+/// A point `Σ w_c · columns_c` of the box with `constraints · w = 0`, near the given one.
+fn image(
+    variables: &Variables,
+    columns: &[Vec<Rational>],
+    constraints: &[Vec<Rational>],
+    point: &[f64],
+) -> Option<Vec<Rational>> {
+    let n = point.len();
+    if columns.is_empty() || point.iter().all(|z| *z == 0.0) {
+        return Some(vec![Rational::zero(); n]);
+    }
+    let t = DMatrix::from_iterator(n, columns.len(), columns.iter().flat_map(|column| floats(column)));
+    let w = t.svd(true, true).solve(&DVector::from_column_slice(point), 1e-9).ok()?;
+    let largest = w.amax();
+    let mut w: Vec<Rational> = w.iter().map(|&w| dyadic(w, largest)).collect::<Option<_>>()?;
+    let order: Vec<usize> = (0..w.len()).collect();
+    solve(constraints, &order, &mut w);
+    let z = (0..n).map(|i| columns.iter().zip(&w).map(|(column, w)| &column[i] * w).sum()).collect();
+    Some(into_box(z, variables))
+}
+
+/// Shrinks a point towards zero until it lies in the box, which contains zero.
+fn into_box(z: Vec<Rational>, variables: &Variables) -> Vec<Rational> {
+    let mut factor = Rational::one();
+    for (z, (low, high)) in z.iter().zip(variables.lower.iter().zip(&variables.upper)) {
+        if z > high {
+            factor = factor.min(high / z);
+        } else if z < low {
+            factor = factor.min(low / z);
+        }
+    }
+    if factor.is_one() { z } else { z.into_iter().map(|z| z * &factor).collect() }
+}
+
+/// Changes as few entries of `z` as needed for `rows · z = 0`, those first in `order`: fraction-free Gauss–Jordan
+/// elimination (Bareiss 1968), one variable a row.
+fn solve(rows: &[Vec<Rational>], order: &[usize], z: &mut [Rational]) {
+    let mut m: Vec<Vec<BigInt>> = rows
+        .iter()
+        .map(|row| {
+            let common = row.iter().fold(BigInt::one(), |l, r| l.lcm(r.denom()));
+            order.iter().map(|&j| row[j].numer() * (&common / row[j].denom())).collect()
+        })
+        .collect();
+    let (mut pivots, mut previous) = (Vec::new(), BigInt::one());
+    for c in 0..order.len() {
+        let r = pivots.len();
+        let Some(found) = (r..m.len()).find(|&k| !m[k][c].is_zero()) else { continue };
+        m.swap(r, found);
+        let top = m[r].clone();
+        for (k, row) in m.iter_mut().enumerate().filter(|(k, _)| *k != r) {
+            let factor = row[c].clone();
+            for (i, (x, t)) in row.iter_mut().zip(&top).enumerate() {
+                // Columns of earlier pivots stay diagonal; only their own row has an entry.
+                if i >= c || (k < r && i == pivots[k]) {
+                    *x = (&*x * &top[c] - &factor * t) / &previous;
+                }
+            }
+        }
+        previous = top[c].clone();
+        pivots.push(c);
+    }
+    for (row, &c) in m.iter().zip(&pivots) {
+        let free = (0..order.len()).filter(|i| !pivots.contains(i) && !row[*i].is_zero());
+        let sum: Rational = free.map(|i| &z[order[i]] * &row[i]).sum();
+        z[order[c]] = -sum / &row[c];
+    }
 }

@@ -100,6 +100,21 @@ impl<'a> Item<'a> {
         self.demand(Some(value).filter(|value| !value.is_negative()), "at least 0")
     }
 
+    pub fn flag(&self) -> Result<bool> {
+        let value = if let Some(DeValue::Boolean(value)) = self.value { Some(*value) } else { None };
+        self.demand(value, "true or false")
+    }
+
+    /// Name of the document.
+    pub fn document(&self) -> &'a str {
+        self.name
+    }
+
+    /// True for a table that has this key.
+    pub fn is_table_with(&self, key: &str) -> bool {
+        matches!(self.value, Some(DeValue::Table(table)) if table.contains_key(key))
+    }
+
     pub fn is_array(&self) -> bool {
         matches!(self.value, Some(DeValue::Array(_)))
     }
@@ -111,17 +126,39 @@ impl<'a> Item<'a> {
         array.iter().map(|v| read(&Item { start: v.span().start, value: Some(v.get_ref()), ..*self })).collect()
     }
 
-    /// The items of a table that may have these keys.
-    pub fn table<const N: usize>(&self, keys: [&'a str; N]) -> Result<[Item<'a>; N]> {
+    fn entries(&self) -> Result<&'a DeTable<'a>> {
         let table = if let Some(DeValue::Table(table)) = self.value { Some(table) } else { None };
-        let table = self.demand(table, "a table")?;
-        if let Some(key) = table.keys().find(|key| !keys.contains(&key.get_ref().as_ref())) {
-            let message = format!("unknown key `{}` in `{}`; known are {}", key.get_ref(), self.key, keys.join(", "));
-            return Item { start: key.span().start, ..*self }.error(Code::ClaimUnknownKey, message);
-        }
-        Ok(keys.map(|key| match table.get(key) {
+        self.demand(table, "a table")
+    }
+
+    /// The item of one key of a table, which may have others.
+    pub fn key(&self, key: &'static str) -> Result<Item<'a>> {
+        Ok(match self.entries()?.get(key) {
             Some(value) => Item { start: value.span().start, key, value: Some(value.get_ref()), ..*self },
             None => Item { key, value: None, ..*self },
-        }))
+        })
+    }
+
+    /// The items of a table that may have these keys.
+    pub fn table<const N: usize>(&self, keys: [&'static str; N]) -> Result<[Item<'a>; N]> {
+        Ok(self.table_with(keys, [])?.0)
+    }
+
+    /// The items of a table that may have these keys and those.
+    pub fn table_with<const N: usize, const M: usize>(
+        &self,
+        these: [&'static str; N],
+        those: [&'static str; M],
+    ) -> Result<([Item<'a>; N], [Item<'a>; M])> {
+        let known = [&these[..], &those].concat();
+        if let Some(key) = self.entries()?.keys().find(|key| !known.contains(&key.get_ref().as_ref())) {
+            let message = format!("unknown key `{}` in `{}`; known are {}", key.get_ref(), self.key, known.join(", "));
+            return Item { start: key.span().start, ..*self }.error(Code::ClaimUnknownKey, message);
+        }
+        let item = |key| match self.key(key) {
+            Ok(item) => item,
+            Err(_) => Item { key, value: None, ..*self },
+        };
+        Ok((these.map(item), those.map(item)))
     }
 }

@@ -1,11 +1,16 @@
 //! The claim: what a person states, read from TOML (`specs/claim-format.md`).
 
 mod document;
+mod scale;
 
 use crate::error::{Code, Error, Result};
+use crate::ladder::Ladder;
 use crate::number::Rational;
-use document::Item;
+use crate::verify::Files;
+pub use document::Item;
+use std::cell::RefCell;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Most rows of one claim.
 const MAX_ROWS: usize = 1 << 20;
@@ -17,6 +22,13 @@ pub struct Claim {
     pub inputs: Inputs,
     /// Range that perturbed inputs keep to, in every element.
     pub valid: Option<(Rational, Rational)>,
+    /// What is claimed, one or more statements; the claim is true if all of them are.
+    pub settings: Vec<Setting>,
+}
+
+/// One statement: perturbations, and what they do to a coarse output.
+#[derive(Clone, Debug)]
+pub struct Setting {
     pub perturb: Vec<Perturb>,
     /// Name of the output tensor; the model's only output if `None`.
     pub output: Option<String>,
@@ -33,41 +45,38 @@ pub enum Inputs {
     Rows { file: PathBuf, rows: Vec<usize> },
 }
 
-/// A perturbation of one tensor below a scale.
+/// A perturbation below a scale.
 #[derive(Clone, Debug)]
 pub struct Perturb {
-    /// `input`, or a tensor's name.
-    pub site: String,
-    pub family: Family,
-    /// One amplitude for all elements, or for `haar` one a band, finest first.
+    pub site: Site,
+    /// One amplitude for all variables, or for wavelets one a band, finest first.
     pub amplitude: Vec<Rational>,
     /// File and line, for errors that need the model.
     pub place: String,
 }
 
-/// The scale ladder, and the rung that the claim is about.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Family {
-    /// No scale: every element is free within the amplitude.
-    None,
-    /// δ has mean zero on every block; |δ_i| ≤ amplitude.
-    BlockMean(Grid),
-    /// δ is a sum of Haar details finer than the block; the amplitude bounds each coefficient.
-    Haar(Grid),
+/// Where a perturbation enters, and on which scale.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Site {
+    /// `input`, or a tensor's name.
+    Tensor { name: String, scale: Scale },
+    /// Stored matrices and biases, by name, or all of them. The amplitude bounds every change, or its size relative to
+    /// the stored value.
+    Weights { names: Option<Vec<String>>, relative: bool },
 }
 
-/// A tensor seen as channels of 1-D or 2-D grids, cut into blocks.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Grid {
-    /// The tensor's shape; the last `spatial` axes are the grid, the ones before are channels.
-    pub shape: Vec<usize>,
-    pub spatial: usize,
-    /// Side of a block; it divides every spatial axis.
+/// A ladder, and the rung that the claim is about.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scale {
+    pub ladder: Arc<Ladder>,
+    /// What this rung sees stays as it is. No meaning for a ladder without rungs.
     pub cutoff: usize,
+    /// Only perturbations of which this finer rung sees everything: the band between the two.
+    pub seen: Option<usize>,
 }
 
 /// The coarse map of the outputs.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Coarse {
     Identity,
     /// Mean or sum over each group of output elements.
@@ -77,45 +86,123 @@ pub enum Coarse {
     },
     /// One row a coarse output.
     Matrix(Vec<Vec<Rational>>),
+    /// What a ladder's rung `seen` sees of the output and its rung `hidden` does not.
+    Band {
+        ladder: Arc<Ladder>,
+        seen: Option<usize>,
+        hidden: Option<usize>,
+    },
 }
 
 /// What is claimed of the coarse outputs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Property {
-    /// None moves by more than this.
+    /// For every row and perturbation, none moves by more than this.
     Tolerance(Rational),
-    /// The largest one stays strictly the largest.
+    /// For every row and perturbation, the largest one stays strictly the largest.
     Winner,
+    /// For some row and perturbation, one moves by at least this.
+    Reaches(Rational),
 }
 
-/// Reads a claim; `name` stands in errors before the line number.
-pub fn parse(name: &str, text: &str) -> Result<Claim> {
-    document::read(name, text, claim)
+/// Reads a claim; `name` stands in errors before the line number, and its folder is where other files are.
+pub fn parse(name: &str, text: &str, files: &mut Files) -> Result<Claim> {
+    document::read(name, text, |item| claim(item, files))
 }
 
-fn claim(item: &Item<'_>) -> Result<Claim> {
-    let [model, inputs, perturbs, output] = item.table(["model", "inputs", "perturb", "output"])?;
+fn claim(item: &Item<'_>, files: &mut Files) -> Result<Claim> {
+    let [model, inputs, perturbs, output, settings] =
+        item.table(["model", "inputs", "perturb", "output", "setting"])?;
     let [point, file, rows, valid] = inputs.table(["point", "file", "rows", "valid"])?;
-    let [tensor, coarse_map, tolerance, decision] = output.table(["tensor", "coarse", "tolerance", "decision"])?;
-    let inputs = match (point.is_given(), file.is_given(), rows.is_given()) {
+    let keys = ["tensor", "coarse", "tolerance", "decision", "reaches"];
+    let stated = output.table(keys)?;
+    let [tensor, coarse_map, ..] = stated;
+    let stated_inputs = match (point.is_given(), file.is_given(), rows.is_given()) {
         (true, false, false) => Inputs::Point(point.list(Item::rational)?),
         (false, true, true) => Inputs::Rows { file: file.text()?.into(), rows: row_list(&rows)? },
         _ => return inputs.error(Code::ClaimMissingKey, "[inputs] needs either `point`, or `file` and `rows`"),
     };
-    let property = match (tolerance.is_given(), decision.is_given()) {
-        (true, false) => Property::Tolerance(tolerance.non_negative()?),
-        (false, true) => decision.choice(&[("winner", Property::Winner)])?,
-        _ => return output.error(Code::ClaimMissingKey, "[output] needs either `tolerance` or `decision`"),
-    };
-    Ok(Claim {
-        model: model.text()?.into(),
-        inputs,
-        valid: valid.optional(range)?,
-        perturb: perturbs.list(perturb)?,
+    let own = property(&stated)?;
+    let files = RefCell::new(files);
+    let base = Setting {
+        perturb: perturbs.list(|item| perturb(item, *files.borrow_mut()))?,
         output: tensor.optional(Item::text)?.map(str::to_owned),
-        coarse: coarse_map.optional(coarse)?.unwrap_or(Coarse::Identity),
-        property,
-    })
+        coarse: coarse_map.optional(|item| coarse(item, *files.borrow_mut()))?.unwrap_or(Coarse::Identity),
+        property: own.clone().unwrap_or(Property::Winner),
+    };
+    let settings = match (own, settings.is_given()) {
+        (Some(_), false) => vec![base],
+        (None, true) => settings.list(|item| setting(item, &base, *files.borrow_mut()))?,
+        (None, false) => {
+            let message =
+                "[output] needs one of `tolerance`, `decision` and `reaches`, or the claim [[setting]] tables";
+            return output.error(Code::ClaimMissingKey, message);
+        }
+        (Some(_), true) => {
+            let message = "either [output] or every [[setting]] states a property, not both";
+            return output.error(Code::ClaimMissingKey, message);
+        }
+    };
+    let valid = valid.optional(range)?;
+    Ok(Claim { model: model.text()?.into(), inputs: stated_inputs, valid, settings })
+}
+
+/// The property that a table states: at most one.
+fn property([.., tolerance, decision, reaches]: &[Item<'_>; 5]) -> Result<Option<Property>> {
+    match (tolerance.is_given(), decision.is_given(), reaches.is_given()) {
+        (false, false, false) => Ok(None),
+        (true, false, false) => Ok(Some(Property::Tolerance(tolerance.non_negative()?))),
+        (false, true, false) => decision.choice(&[("winner", Property::Winner)]).map(Some),
+        (false, false, true) => Ok(Some(Property::Reaches(reaches.non_negative()?))),
+        _ => {
+            let message = "give only one of `tolerance`, `decision` and `reaches`";
+            let given = [tolerance, decision, reaches].into_iter().find(|item| item.is_given());
+            given.unwrap_or(tolerance).error(Code::ClaimMissingKey, message)
+        }
+    }
+}
+
+/// A statement that differs from the base in what it names.
+fn setting(item: &Item<'_>, base: &Setting, files: &mut Files) -> Result<Setting> {
+    let keys = ["tensor", "coarse", "tolerance", "decision", "reaches"];
+    let (stated, [new_scale, cutoff, seen, amplitude]) =
+        item.table_with(keys, ["scale", "cutoff", "seen", "amplitude"])?;
+    let [tensor, coarse_map, ..] = stated;
+    let Some(property) = property(&stated)? else {
+        return item.error(Code::ClaimMissingKey, "a setting needs one of `tolerance`, `decision` and `reaches`");
+    };
+    let mut setting = Setting { property, ..base.clone() };
+    if tensor.is_given() {
+        setting.output = Some(tensor.text()?.to_owned());
+    }
+    if coarse_map.is_given() {
+        setting.coarse = coarse(&coarse_map, files)?;
+    }
+    let replaced = if new_scale.is_given() { Some(scale(&new_scale, files)?) } else { None };
+    let mut scaled = false;
+    for perturb in &mut setting.perturb {
+        if let Site::Tensor { scale, .. } = &mut perturb.site {
+            scaled = true;
+            if let Some(replaced) = &replaced {
+                *scale = replaced.clone();
+            }
+            if cutoff.is_given() {
+                (scale.cutoff, scale.seen) = (cutoff.count()?, None);
+            }
+            if seen.is_given() {
+                scale.seen = Some(seen.count()?);
+            }
+            scale.check(if cutoff.is_given() { &cutoff } else { &seen })?;
+        }
+        if amplitude.is_given() {
+            perturb.amplitude = amplitudes(&amplitude, &perturb.site)?;
+        } else {
+            enough(item, &perturb.amplitude, &perturb.site)?;
+        }
+    }
+    let scales = new_scale.is_given() || cutoff.is_given() || seen.is_given();
+    item.ensure(scaled || !scales, Code::ClaimValue, "perturbed weights have no scale to set")?;
+    Ok(setting)
 }
 
 fn range(item: &Item<'_>) -> Result<(Rational, Rational)> {
@@ -142,49 +229,82 @@ fn distinct(item: &Item<'_>) -> Result<Vec<usize>> {
     Ok(numbers)
 }
 
-fn perturb(item: &Item<'_>) -> Result<Perturb> {
-    let [site, scale, amplitude] = item.table(["site", "scale", "amplitude"])?;
-    let family = family(&scale)?;
-    let bands = if let Family::Haar(grid) = &family { grid.cutoff.ilog2() as usize } else { 1 };
-    let read = Item::non_negative;
-    let values = if amplitude.is_array() { amplitude.list(read)? } else { vec![read(&amplitude)?] };
-    let message = format!("{} amplitudes are given; give one, or one for each of the {bands} bands", values.len());
-    amplitude.ensure(values.len() == 1 || values.len() == bands, Code::ClaimValue, message)?;
-    Ok(Perturb { site: site.text()?.to_owned(), family, amplitude: values, place: amplitude.place() })
+fn perturb(item: &Item<'_>, files: &mut Files) -> Result<Perturb> {
+    let [site, weights, scale_item, kind, amplitude] =
+        item.table(["site", "weights", "scale", "error", "amplitude"])?;
+    let site = match (weights.is_given(), site.is_given() || scale_item.is_given(), kind.is_given()) {
+        (false, _, false) => Site::Tensor { name: site.text()?.to_owned(), scale: scale(&scale_item, files)? },
+        (true, false, _) => {
+            let names = if weights.is_array() {
+                Some(weights.list(|name| Ok(name.text()?.to_owned()))?)
+            } else {
+                weights.choice(&[("all", None)])?
+            };
+            Site::Weights { names, relative: kind.choice(&[("absolute", false), ("relative", true)])? }
+        }
+        _ => {
+            let message = "a perturbation has either `site` and `scale`, or `weights` and `error`";
+            return item.error(Code::ClaimMissingKey, message);
+        }
+    };
+    Ok(Perturb { amplitude: amplitudes(&amplitude, &site)?, site, place: amplitude.place() })
 }
 
-fn family(item: &Item<'_>) -> Result<Family> {
-    let [name, shape, spatial, cutoff] = item.table(["family", "shape", "spatial", "cutoff"])?;
-    match name.text()? {
-        "none" => item.table(["family"]).map(|_| Family::None),
-        "block-mean" => Ok(Family::BlockMean(grid(&shape, &spatial, &cutoff)?)),
-        "haar" => {
-            let grid = grid(&shape, &spatial, &cutoff)?;
-            let message = format!("the `haar` cutoff {} must be a power of two", grid.cutoff);
-            cutoff.ensure(grid.cutoff.is_power_of_two(), Code::ClaimShape, message)?;
-            Ok(Family::Haar(grid))
+fn amplitudes(item: &Item<'_>, site: &Site) -> Result<Vec<Rational>> {
+    let read = Item::non_negative;
+    let values = if item.is_array() { item.list(read)? } else { vec![read(item)?] };
+    enough(item, &values, site)?;
+    Ok(values)
+}
+
+/// An error unless there are as many amplitudes as the site's scale allows.
+fn enough(item: &Item<'_>, values: &[Rational], site: &Site) -> Result<()> {
+    let bands = if let Site::Tensor { scale, .. } = site { scale.ladder.bands(scale.cutoff) } else { 1 };
+    let message = format!("{} amplitudes are given; give one, or one for each of the {bands} bands", values.len());
+    item.ensure(values.len() == 1 || values.len() == bands, Code::ClaimValue, message)
+}
+
+fn scale(item: &Item<'_>, files: &mut Files) -> Result<Scale> {
+    let (ladder, [cutoff, seen]) = scale::ladder(item, ["cutoff", "seen"], files)?;
+    let none = *ladder == Ladder::None;
+    let scale = Scale { ladder, cutoff: if none { 0 } else { cutoff.count()? }, seen: seen.optional(Item::count)? };
+    scale.check(&cutoff)?;
+    Ok(scale)
+}
+
+impl Scale {
+    /// An error unless the ladder has the rungs.
+    fn check(&self, item: &Item<'_>) -> Result<()> {
+        let rungs = [Some(self.cutoff), self.seen];
+        for rung in rungs.into_iter().flatten() {
+            self.ladder.check(rung).or_else(|message| item.error(Code::ClaimShape, message))?;
         }
-        _ => name.error(Code::ClaimValue, "`family` must be \"none\", \"block-mean\" or \"haar\""),
+        let finer = self.seen.is_none_or(|seen| {
+            *self.ladder != Ladder::None && seen != self.cutoff && self.ladder.is_finer(seen, self.cutoff)
+        });
+        item.ensure(finer, Code::ClaimShape, "`seen` must be a finer rung than `cutoff`")
     }
 }
 
-fn grid(shape_item: &Item<'_>, spatial: &Item<'_>, cutoff_item: &Item<'_>) -> Result<Grid> {
-    let (shape, cutoff) = (shape_item.list(Item::count)?, cutoff_item.count()?);
-    let spatial = spatial.optional(Item::count)?.unwrap_or(shape.len().min(2));
-    let message = "`spatial` must be 1 or 2, and at most the number of axes in `shape`";
-    shape_item.ensure((1..=shape.len().min(2)).contains(&spatial), Code::ClaimShape, message)?;
-    let axes = &shape[shape.len() - spatial..];
-    let divides = |c: &usize| axes.iter().all(|&d| d > 0 && d.is_multiple_of(*c));
-    let fits: Vec<String> = (1..=axes[0].min(1024)).filter(divides).take(32).map(|c| c.to_string()).collect();
-    let fits = fits.join(", ");
-    let message = format!("cutoff {cutoff} does not divide the axes {axes:?} of `shape`; block sizes that do: {fits}");
-    cutoff_item.ensure(cutoff > 0 && divides(&cutoff), Code::ClaimShape, message)?;
-    Ok(Grid { shape, spatial, cutoff })
-}
-
-fn coarse(item: &Item<'_>) -> Result<Coarse> {
+fn coarse(item: &Item<'_>, files: &mut Files) -> Result<Coarse> {
     if item.text().is_ok() {
         return item.choice(&[("identity", Coarse::Identity)]);
+    }
+    if item.is_table_with("scale") {
+        let [scale, seen, hidden] = item.table(["scale", "seen", "hidden"])?;
+        let (ladder, []) = scale::ladder(&scale, [], files)?;
+        let (seen, hidden) = (seen.optional(Item::count)?, hidden.optional(Item::count)?);
+        for rung in [seen, hidden].into_iter().flatten() {
+            ladder.check(rung).or_else(|message| item.error(Code::ClaimShape, message))?;
+        }
+        let ordered = match (seen, hidden) {
+            (None, None) => false,
+            (Some(seen), Some(hidden)) => seen != hidden && ladder.is_finer(seen, hidden),
+            _ => true,
+        };
+        let message = "a coarse map by scale needs `seen`, `hidden`, or both with `seen` the finer rung";
+        item.ensure(ordered, Code::ClaimShape, message)?;
+        return Ok(Coarse::Band { ladder, seen, hidden });
     }
     let [groups, reduce, matrix] = item.table(["groups", "reduce", "matrix"])?;
     match (groups.is_given(), reduce.is_given(), matrix.is_given()) {
@@ -192,8 +312,13 @@ fn coarse(item: &Item<'_>) -> Result<Coarse> {
             let mean = reduce.choice(&[("mean", true), ("sum", false)])?;
             Ok(Coarse::Groups { groups: groups.list(distinct)?, mean })
         }
-        (false, false, true) => Ok(Coarse::Matrix(matrix.list(|row| row.list(Item::rational))?)),
-        _ => item.error(Code::ClaimMissingKey, "`coarse` needs either `groups` with `reduce`, or `matrix`"),
+        (false, false, true) => {
+            let array = scale::matrix(&matrix, files)?;
+            let entry = |k: usize, i: usize| array.values.get(k * array.shape[1] + i);
+            let rows = 0..array.shape[0];
+            Ok(Coarse::Matrix(rows.map(|k| (0..array.shape[1]).map(|i| entry(k, i)).collect()).collect()))
+        }
+        _ => item.error(Code::ClaimMissingKey, "`coarse` needs either `groups` with `reduce`, or `matrix`, or `scale`"),
     }
 }
 
@@ -207,7 +332,51 @@ impl Claim {
     }
 }
 
+impl Setting {
+    /// True if every perturbation of `other` is one of this setting's, and both speak about the same coarse outputs, so
+    /// that what no perturbation of this setting does, none of the other does.
+    pub fn covers(&self, other: &Setting) -> bool {
+        let same_output = self.output == other.output && self.coarse == other.coarse;
+        let each = || self.perturb.iter().zip(&other.perturb);
+        same_output && self.perturb.len() == other.perturb.len() && each().all(|(all, some)| all.covers(some))
+    }
+
+    /// True if this setting is about everything finer than the band that `band` is about, with the same amplitude and
+    /// the same coarse outputs: together they separate the scales.
+    pub fn is_below(&self, band: &Setting) -> bool {
+        let below = |(all, band): (&Perturb, &Perturb)| match (&all.site, &band.site) {
+            (Site::Tensor { name, scale }, Site::Tensor { name: other, scale: band }) => {
+                name == other && scale.ladder == band.ladder && scale.seen.is_none() && band.seen == Some(scale.cutoff)
+            }
+            _ => false,
+        };
+        let each = || self.perturb.iter().zip(&band.perturb);
+        let same = self.output == band.output && self.coarse == band.coarse && self.perturb.len() == band.perturb.len();
+        same && each().all(|(a, b)| a.amplitude == b.amplitude) && each().all(below)
+    }
+}
+
 impl Perturb {
+    /// True if this set contains the other: the same site and ladder with a coarser cutoff, or no scale at all around
+    /// perturbations that are stated by their elements; and an amplitude as large.
+    fn covers(&self, other: &Perturb) -> bool {
+        let larger = match (&self.amplitude[..], &other.amplitude[..]) {
+            ([a], [b]) => a >= b,
+            (a, b) => a == b,
+        };
+        let wider = match (&self.site, &other.site) {
+            (Site::Tensor { name, scale }, Site::Tensor { name: other_name, scale: other }) => {
+                let all = *scale.ladder == Ladder::None && other.ladder.is_kernel();
+                // The set of a band is contained in that of its cutoff; a band contains only itself.
+                let band = scale.seen.is_none() || scale == other;
+                let coarser = scale.ladder == other.ladder && scale.ladder.is_finer(other.cutoff, scale.cutoff);
+                name == other_name && (all || (coarser && band))
+            }
+            (all, some) => all == some,
+        };
+        larger && wider
+    }
+
     pub fn error<T>(&self, code: Code, message: impl Into<String>) -> Result<T> {
         Err(Error::new(code, self.place.clone(), message))
     }

@@ -38,8 +38,16 @@ pub const DEFAULT_DOMAINS: [&str; 2] = ["", "ai.onnx"];
 /// What a name in the graph stands for.
 #[derive(Clone)]
 pub struct Value {
+    /// The name by which a node uses it; empty for what a node computes on the way.
+    pub name: String,
     pub shape: Vec<usize>,
     pub content: Content,
+}
+
+impl Value {
+    pub fn new(shape: Vec<usize>, content: Content) -> Self {
+        Value { name: String::new(), shape, content }
+    }
 }
 
 #[derive(Clone)]
@@ -128,5 +136,5 @@ fn constant(m: &Message<'_>) -> Result<Value> {
     ensure(found == count, Code::OnnxShape, format!("shape {dims:?} needs {count} values, it has {found}"))?;
     let values: Option<_> = bits.into_iter().map(decode).collect();
     let values = values.ok_or_else(|| error(Code::OnnxNotFinite, "holds a NaN or an infinity"))?;
-    Ok(Value { shape, content: Content::Constant(Values::Dyadic(values)) })
+    Ok(Value::new(shape, Content::Constant(Values::Dyadic(values))))
 }

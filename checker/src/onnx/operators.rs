@@ -6,7 +6,7 @@ use super::wire::Message;
 use super::{MAX_TOTAL, shape};
 use crate::error::{Code, Result, ensure, error};
 use crate::linear::Linear;
-use crate::network::{Network, Op, bias};
+use crate::network::{Network, Op, Parameter, bias};
 use crate::number::Rational;
 use crate::weights::{Dyadic, Values, Weights};
 use num::{One, ToPrimitive, Zero};
@@ -80,7 +80,7 @@ impl<'a> Arguments<'a> {
         // An attribute that is left over is one of another kind.
         let code = if self.attributes.is_empty() { Code::OnnxFormat } else { Code::OnnxUnsupported };
         ensure(fits, code, "only a constant given as one tensor, list or number is supported")?;
-        Ok(Value { shape, content: Constant(Values::Dyadic(values)) })
+        Ok(Value::new(shape, Constant(Values::Dyadic(values))))
     }
 }
 
@@ -105,7 +105,7 @@ pub struct Builder {
 impl Builder {
     pub fn new(input: &str, shape: Vec<usize>, opset: i64) -> Self {
         let network = Network::new(input, shape.clone());
-        let values = HashMap::from([(input.to_owned(), Value { shape, content: Node(0) })]);
+        let values = HashMap::from([(input.to_owned(), Value::new(shape, Node(0)))]);
         Builder { network, values, total: 0, opset }
     }
 
@@ -150,7 +150,7 @@ impl Builder {
         let operand = |name: &str| match self.values.get(name) {
             None if name.is_empty() => Ok(None),
             None => Err(error(Code::OnnxFormat, format!("input `{name}` is not defined before this node"))),
-            value => Ok(value.cloned()),
+            Some(value) => Ok(Some(Value { name: name.to_owned(), ..value.clone() })),
         };
         let operands: Vec<_> = node.texts(1)?.into_iter().map(operand).collect::<Result<_>>()?;
         let shapes: Vec<_> = operands.iter().flatten().map(|value| value.shape.clone()).collect();
@@ -176,7 +176,7 @@ impl Builder {
             "MatMul" => self.matmul(out, args.need(0)?, args.need(1)?),
             "Gemm" => self.gemm(out, args),
             "Relu" => match args.need(0)? {
-                Value { shape, content: Node(x) } => self.push(out, shape, Op::Relu(x)),
+                Value { shape, content: Node(x), .. } => self.push(out, shape, Op::Relu(x), vec![]),
                 _ => unsupported(CONSTANTS),
             },
             "Identity" | "Dropout" | "Flatten" | "Reshape" | "Squeeze" | "Unsqueeze" | "Transpose" => {
@@ -223,33 +223,39 @@ impl Builder {
     /// The same for constants and tensors. A node that moves nothing is kept: its name can be a site.
     fn moved(&mut self, out: &str, x: Value, (shape, index): (Vec<usize>, Vec<usize>)) -> Result<Value> {
         match x.content {
-            Constant(values) => Ok(Value { shape, content: Constant(values.select(&index)) }),
+            Constant(values) => Ok(Value { name: x.name, shape, content: Constant(values.select(&index)) }),
             Node(node) => {
                 let term = gather(node, &x.shape, &index, Values::Rational(vec![Rational::one()]))?;
-                self.push(out, shape, Op::Affine { terms: vec![term], bias: None })
+                self.push(out, shape, Op::Affine { terms: vec![term], bias: None }, vec![])
             }
         }
     }
 
-    fn push(&mut self, out: &str, shape: Vec<usize>, op: Op) -> Result<Value> {
+    fn push(&mut self, out: &str, shape: Vec<usize>, op: Op, parameters: Vec<Parameter>) -> Result<Value> {
         let shape = shape::within_limit(shape)?;
-        let content = Node(self.network.push(out, shape.clone(), op)?);
-        Ok(Value { shape, content })
+        let content = Node(self.network.push(out, shape.clone(), op, parameters)?);
+        Ok(Value::new(shape, content))
     }
 
     /// `Σ factor · operand`, broadcast to one shape. At most one of several operands is constant.
     fn sum(&mut self, out: &str, operands: Vec<(Value, Rational)>) -> Result<Value> {
         let shape = operands.iter().try_fold(vec![], |shape, (x, _)| common_shape(&shape, &x.shape))?;
-        let (mut terms, mut offset) = (Vec::new(), None);
+        let (mut terms, mut offset, mut parameters) = (Vec::new(), None, Vec::new());
         for (x, factor) in operands {
             let index = shape::broadcast_index(&x.shape, &shape);
             match x.content {
                 Node(node) => terms.push(gather(node, &x.shape, &index, Values::Rational(vec![factor]))?),
-                Constant(values) => offset = Some(bias(&values.select(&index).map(|v| v * &factor))),
+                Constant(values) => {
+                    offset = Some(bias(&values.select(&index).map(|v| v * &factor)));
+                    // A constant that is broadcast has fewer values than the output, and is no parameter of its own.
+                    if values.len() == index.len() && !x.name.is_empty() {
+                        parameters.push(Parameter { name: x.name, term: None, factor });
+                    }
+                }
             }
         }
         ensure(!terms.is_empty(), Code::OnnxUnsupported, CONSTANTS)?;
-        self.push(out, shape, Op::Affine { terms, bias: offset })
+        self.push(out, shape, Op::Affine { terms, bias: offset }, parameters)
     }
 
     /// `a · b`, or `a / b`, broadcast to one shape.
@@ -266,7 +272,7 @@ impl Builder {
             factors = factors.map(Rational::recip);
         }
         let term = gather(node, &x.shape, &shape::broadcast_index(&x.shape, &shape), factors)?;
-        self.push(out, shape, Op::Affine { terms: vec![term], bias: None })
+        self.push(out, shape, Op::Affine { terms: vec![term], bias: None }, vec![])
     }
 
     /// A matrix product with a constant on either side. Its matrix acts along one axis of the other operand: the last
@@ -289,7 +295,9 @@ impl Builder {
         let linear = fit(Linear::dense(outer, rows, cols, inner, weights(matrix)?))?;
         let mut shape = x.shape;
         shape[axis] = rows;
-        self.push(out, shape, Op::Affine { terms: vec![(node, Arc::new(linear))], bias: None })
+        let parameter = Parameter { name: w.name, term: Some(0), factor: Rational::one() };
+        let parameters = if parameter.name.is_empty() { vec![] } else { vec![parameter] };
+        self.push(out, shape, Op::Affine { terms: vec![(node, Arc::new(linear))], bias: None }, parameters)
     }
 
     /// `alpha · A · B + beta · C`, as the steps that it consists of.

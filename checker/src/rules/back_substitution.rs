@@ -4,8 +4,10 @@
 //! - affine `d = Σ_p W_p d_p`: `v_p += W_pᵀ v`, v rounded once for all p. Equality, so nothing is lost. A weight with
 //!   a tail τ ∈ [0, 2^-e) adds `|v_i| · 2^-e · max|d_j|`, charged for every j whether or not its entry has one;
 //! - ReLU: an element with `v_i ≥ 0` is replaced by its upper line, one with `v_i < 0` by its lower line (`relu.rs`);
+//! - what changed weights add: by its column sums and lines above `|a|` (`weights.rs`);
 //! - a multiplier β at element i: `v_i d_i = (v_i + β) d_i − β d_i`, and `−β d_i ≤ −β l_i` for β ≥ 0, `≤ −β u_i`
-//!   for β < 0. This is how a case's assumption, or any known bound, enters (β ≥ 0 is the dual of `d_i ≥ l_i`);
+//!   for β < 0. This is how a case's assumption, or any known bound, enters (β ≥ 0 is the dual of `d_i ≥ l_i`). At what a
+//!   cutoff sees, a tensor known to be zero, it costs nothing: the dual of `C δ = 0`;
 //! - rounding (`round.rs`); at the variables the support function of the domain (`support.rs`).
 //!
 //! Every step replaces the function by one that is nowhere smaller on the case, so the result is an upper bound,
@@ -15,15 +17,16 @@
 //! `126 − bits(W) − ⌈log2 terms⌉` bits, at most 54, so that `Wᵀ v` fits.
 
 use crate::bounds::Bounds;
-use crate::certificate::{Multiplier, SlopeSet};
+use crate::certificate::{Multipliers, SlopeSet};
 use crate::error::{Code, Error, Result, exponent};
 use crate::linear::Linear;
 use crate::number::{DyadicSum, Rational, bit_length};
-use crate::problem::Op;
+use crate::problem::{Op, Source, WeightPart};
 use crate::rules::COEFFICIENT_BITS;
 use crate::rules::case::Case;
 use crate::rules::relu::{Lines, Relu, SLOPE_BITS};
 use crate::rules::round::{Coefficients, round};
+use crate::rules::weights::{Magnitudes, column_sums};
 use num::bigint::BigInt;
 use num::{One, Zero};
 use std::sync::Arc;
@@ -43,6 +46,8 @@ enum Step {
     Affine(Vec<Option<i128>>),
     /// By the lines above and below every element.
     Relu { above: Lines, below: Lines },
+    /// By lines above the magnitudes that each part of the changed weights acts on.
+    Weights(Vec<Magnitudes>),
 }
 
 /// A linear function of tensors while it is being eliminated.
@@ -62,6 +67,9 @@ impl<'c, 'p> Relaxation<'c, 'p> {
                     let reach = |(p, linear): &(usize, Arc<Linear>)| Ok(tail_reach(linear, case.bounds(*p)?));
                     Step::Affine(terms.iter().map(reach).collect::<Result<_>>()?)
                 }
+                Op::Weights(parts) => {
+                    Step::Weights(parts.iter().map(|p| Magnitudes::new(&p.source, case)).collect::<Result<_>>()?)
+                }
                 Op::Relu(from) => {
                     let relu = Relu::new(case.bounds(*from)?, &tensors[*from].centre);
                     let given = slopes.and_then(|s| s.get(from));
@@ -77,7 +85,7 @@ impl<'c, 'p> Relaxation<'c, 'p> {
     }
 
     /// An upper bound of `Σ coefficient · d_element` over the elements of tensor `target`.
-    pub fn upper_bound(&self, target: usize, terms: &[(usize, i64)], multipliers: &[Multiplier]) -> Result<Rational> {
+    pub fn upper_bound(&self, target: usize, terms: &[(usize, i64)], multipliers: &[Multipliers]) -> Result<Rational> {
         let mut mantissas = vec![0_i128; self.case.bounds(target)?.len()];
         for &(i, coefficient) in terms {
             mantissas[i] += i128::from(coefficient);
@@ -96,6 +104,9 @@ impl<'c, 'p> Relaxation<'c, 'p> {
                     (sum, odd) => total += sum.to_rational() / odd,
                 },
                 (Op::Affine(terms), Some(Step::Affine(reach))) => self.affine(&mut state, t, &v, terms, reach)?,
+                (Op::Weights(parts), Some(Step::Weights(magnitudes))) => {
+                    self.weights(&mut state, t, &v, parts, magnitudes)?;
+                }
                 (Op::Relu(from), Some(Step::Relu { above, below })) => {
                     let v = round(&v, COEFFICIENT_BITS, self.case.bounds(t)?, &mut state.constant)?;
                     let (mut offset, mut mantissas) = (0_i128, Vec::with_capacity(v.mantissas.len()));
@@ -127,7 +138,6 @@ impl<'c, 'p> Relaxation<'c, 'p> {
         reach: &[Option<i128>],
     ) -> Result<()> {
         let widest = v.mantissas.iter().map(|&m| bit_length(m)).max().unwrap_or(0);
-        let log2_terms = |linear: &Linear| usize::BITS - linear.column_terms().leading_zeros();
         if terms.iter().all(|(_, linear)| linear.is_signed_gather() && widest + log2_terms(linear) <= 126) {
             // Moving elements needs no rounding, so what is exactly zero below a scale stays exactly zero.
             for (p, linear) in terms {
@@ -137,7 +147,6 @@ impl<'c, 'p> Relaxation<'c, 'p> {
             }
             return Ok(());
         }
-        let room = |linear: &Linear| (126 - linear.weights().bits()).saturating_sub(log2_terms(linear));
         let width = terms.iter().map(|(_, linear)| room(linear)).fold(COEFFICIENT_BITS, u32::min);
         let v = round(v, width, self.case.bounds(t)?, &mut state.constant)?;
         for ((p, linear), reach) in terms.iter().zip(reach) {
@@ -150,6 +159,29 @@ impl<'c, 'p> Relaxation<'c, 'p> {
             linear.add_transposed(&v.mantissas, &mut acc);
             let exp = exponent(v.exp.checked_add(linear.weights().exp()))?;
             self.add(state, *p, Coefficients { mantissas: acc, exp })?;
+        }
+        Ok(())
+    }
+
+    fn weights(
+        &self,
+        state: &mut Elimination,
+        t: usize,
+        v: &Coefficients,
+        parts: &[WeightPart],
+        magnitudes: &[Magnitudes],
+    ) -> Result<()> {
+        let width = parts.iter().map(|part| room(&part.above)).fold(COEFFICIENT_BITS, u32::min);
+        let v = round(v, width, self.case.bounds(t)?, &mut state.constant)?;
+        for (part, magnitudes) in parts.iter().zip(magnitudes) {
+            let (w, exp) = column_sums(part, &v.mantissas, v.exp)?;
+            let offset = w.iter().zip(&magnitudes.offset).map(|(&w, &t)| i128::from(w) * i128::from(t)).sum::<i128>();
+            state.constant.add(offset, i64::from(exp) + i64::from(magnitudes.exp));
+            if let Source::Tensor(p) = part.source {
+                let sloped = w.iter().zip(&magnitudes.slope).map(|(&w, &s)| i128::from(w) * i128::from(s));
+                let exp = exponent(exp.checked_add(SLOPE_BITS as i32))?;
+                self.add(state, p, Coefficients { mantissas: sloped.collect(), exp })?;
+            }
         }
         Ok(())
     }
@@ -181,15 +213,26 @@ impl<'c, 'p> Relaxation<'c, 'p> {
         Ok(())
     }
 
-    fn multiply(&self, state: &mut Elimination, m: &Multiplier) -> Result<()> {
+    fn multiply(&self, state: &mut Elimination, m: &Multipliers) -> Result<()> {
         let bounds = self.case.bounds(m.tensor)?;
-        let mut mantissas = vec![0_i128; bounds.len()];
-        mantissas[m.element] = i128::from(m.mantissa);
-        let end = if m.mantissa >= 0 { bounds.lower()[m.element] } else { bounds.upper()[m.element] };
-        let cost = -i128::from(m.mantissa) * i128::from(end);
+        let (mut mantissas, mut cost) = (vec![0_i128; bounds.len()], 0_i128);
+        for &(i, beta) in &m.elements {
+            mantissas[i] += i128::from(beta);
+            let end = if beta >= 0 { bounds.lower()[i] } else { bounds.upper()[i] };
+            cost -= i128::from(beta) * i128::from(end);
+        }
         state.constant.add(cost, i64::from(m.exp) + i64::from(bounds.exp()));
         self.add(state, m.tensor, Coefficients { mantissas, exp: m.exp })
     }
+}
+
+fn log2_terms(linear: &Linear) -> u32 {
+    usize::BITS - linear.column_terms().leading_zeros()
+}
+
+/// How wide coefficients may be for `Wᵀ v` to fit.
+fn room(linear: &Linear) -> u32 {
+    (126 - linear.weights().bits()).saturating_sub(log2_terms(linear))
 }
 
 /// `Σ_j max|d_j|`, if the weights have tails: no row meets an input twice, so a row's tails add at most this many

@@ -3,10 +3,10 @@
 use crate::bounds::Bounds;
 use crate::error::{Code, Error, Result};
 use crate::number::Rational;
-use crate::problem::{Op, Problem};
-use crate::rules::interval;
+use crate::problem::{Op, Problem, Source};
 use crate::rules::relu::Relu;
 use crate::rules::support::Domain;
+use crate::rules::{interval, weights};
 use std::sync::Arc;
 
 /// Bounds of every tensor that has been asked about, and the domain of every block of variables. Cheap to clone.
@@ -50,6 +50,11 @@ impl<'p> Case<'p> {
                     Op::Variables(_) => {}
                     Op::Relu(from) => needed[*from] = true,
                     Op::Affine(terms) => terms.iter().for_each(|(from, _)| needed[*from] = true),
+                    Op::Weights(parts) => parts.iter().for_each(|part| {
+                        if let Source::Tensor(from) = part.source {
+                            needed[from] = true;
+                        }
+                    }),
                 }
             }
         }
@@ -70,6 +75,11 @@ impl<'p> Case<'p> {
                 Bounds::from_rationals(&variables.lower, &variables.upper)?
             }
             Op::Affine(terms) => interval::affine(terms.iter().map(|(p, linear)| Ok((&**linear, self.bounds(*p)?))))?,
+            Op::Weights(parts) => {
+                let ranges: Vec<Bounds> =
+                    parts.iter().map(|p| weights::range(&p.source, self)).collect::<Result<_>>()?;
+                interval::affine(parts.iter().zip(&ranges).map(|(part, range)| Ok((&*part.above, range))))?
+            }
             Op::Relu(from) => {
                 let input = self.bounds(*from)?;
                 let (lower, upper) = Relu::new(input, &self.problem.tensors[*from].centre).output_bounds();

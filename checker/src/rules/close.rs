@@ -24,7 +24,7 @@ pub fn slack(problem: &Problem, cell: &Cell, close: &Close, relaxation: &Relaxat
             terms.push((element, scaled.ok_or_else(|| Error::new(Code::CellWeights, "close", "weights too large"))?));
         }
     }
-    let slack = bound + relaxation.upper_bound(problem.output, &terms, &close.multipliers)?;
+    let slack = bound + relaxation.upper_bound(problem.output, &terms, &close.hints.multipliers)?;
     Ok(match close.weights[..] {
         [w] if w > 0 => slack / Rational::from_integer(w.into()),
         _ => slack,

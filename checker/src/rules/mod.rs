@@ -12,6 +12,7 @@ pub mod round;
 pub mod split;
 pub mod support;
 pub mod tree;
+pub mod weights;
 pub mod witness;
 
 /// Width of a coefficient mantissa after rounding: |v| < 2^54.

@@ -94,11 +94,12 @@ impl<'p> Walk<'p> {
     fn refine(&mut self, case: &mut Case<'p>, refine: &Refine) -> Result<()> {
         let t = refine.tensor;
         case.ensure(t)?;
+        refine.hints.ensure(case)?;
         let sides = if refine.side.is_some() { 1 } else { 2 };
         let rows = refine.rows.clone().unwrap_or_else(|| (0..self.problem.tensors[t].centre.len()).collect());
-        self.spend(t, sides * rows.len() as u64, refine.multipliers.len())?;
-        let relaxation = Relaxation::new(case, t, self.slopes(refine.slopes))?;
-        let bound = |row, sign| relaxation.upper_bound(t, &[(row, sign)], &refine.multipliers);
+        self.spend(t, sides * rows.len() as u64, refine.hints.multipliers.len())?;
+        let relaxation = Relaxation::new(case, t, self.slopes(refine.hints.slopes))?;
+        let bound = |row, sign| relaxation.upper_bound(t, &[(row, sign)], &refine.hints.multipliers);
         let mut found = Vec::with_capacity(rows.len());
         for row in rows {
             let lower = if refine.side != Some(Side::Upper) { Some(-bound(row, -1)?) } else { None };
@@ -115,12 +116,14 @@ impl<'p> Walk<'p> {
     fn close(&mut self, case: &mut Case<'p>, entries: &[Close], place: &str) -> Result<()> {
         let problem = self.problem;
         case.ensure(problem.output)?;
-        let multipliers = entries.iter().map(|entry| entry.multipliers.len()).max().unwrap_or(0);
+        entries.iter().try_for_each(|entry| entry.hints.ensure(case))?;
+        let multipliers = entries.iter().map(|entry| entry.hints.multipliers.len()).max().unwrap_or(0);
         self.spend(problem.output, entries.len() as u64, multipliers)?;
         let mut shared: Option<(Option<usize>, Relaxation<'_, '_>)> = None;
         for (i, (cell, entry)) in problem.cells.iter().zip(entries).enumerate() {
-            if shared.as_ref().is_none_or(|(set, _)| *set != entry.slopes) {
-                shared = Some((entry.slopes, Relaxation::new(case, problem.output, self.slopes(entry.slopes))?));
+            if shared.as_ref().is_none_or(|(set, _)| *set != entry.hints.slopes) {
+                shared =
+                    Some((entry.hints.slopes, Relaxation::new(case, problem.output, self.slopes(entry.hints.slopes))?));
             }
             let Some((_, relaxation)) = &shared else {
                 continue;
@@ -145,6 +148,7 @@ impl<'p> Walk<'p> {
         let cost = |tensor: &Tensor| match &tensor.op {
             Op::Affine(terms) => terms.iter().map(|(_, linear)| linear.entries()).sum(),
             Op::Variables(_) | Op::Relu(_) => tensor.centre.len() as u64,
+            Op::Weights(parts) => parts.iter().map(|part| part.above.entries()).sum(),
         };
         let one: u64 = self.problem.tensors.iter().take(t + 1).map(cost).sum();
         let work = one.saturating_mul(targets.saturating_add(1)).saturating_mul(multipliers as u64 + 1);

@@ -1,14 +1,14 @@
 //! Refutation: a point of the domain that reaches an unsafe cell, evaluated exactly.
 //!
 //! Premises: rational values of all variables. Conclusion: the claim is false, if every variable lies in its box, every
-//! group sums to exactly zero, perturbed inputs keep to the valid range, and the exact deviation of the output
-//! satisfies all rows of some cell. There is nothing to bound: the network is evaluated on the point.
+//! group sums to exactly zero, perturbed inputs keep to the valid range, what a cutoff sees is exactly zero, a band holds
+//! nothing finer than its finer rung, and the exact deviation of the output satisfies all rows of some cell. There is nothing to bound: the network is evaluated on the point.
 
 use crate::error::{Code, Error, Result};
 use crate::exact::Exact;
 use crate::network::affine;
 use crate::number::{Rational, parse_rational};
-use crate::problem::{Cell, Op, Problem};
+use crate::problem::{Cell, Op, Problem, Source, WeightPart};
 use num::Zero;
 
 /// A witness that broke the claim.
@@ -54,8 +54,14 @@ pub fn check(problem: &Problem, point: &[Vec<Rational>]) -> Result<Broken> {
         };
         for (i, d) in d.to_rationals().iter().enumerate() {
             if *d < low[i] || *d > high[i] {
-                return outside(format!("element {i} of `{}` leaves the valid range", tensor.name));
+                return outside(format!("element {i} of `{}` leaves the range [{}, {}]", tensor.name, low[i], high[i]));
             }
+        }
+    }
+    for band in &problem.bands {
+        if !band.ladder.sees_all(band.seen, &point[band.blocks.clone()]) {
+            let name = &problem.domain[band.blocks.start].name;
+            return outside(format!("{name}: the rung {} does not see all of it", band.seen));
         }
     }
     let output = deviation[problem.output].to_rationals();
@@ -81,6 +87,10 @@ pub fn deviations(problem: &Problem, point: &[Vec<Rational>]) -> Vec<Exact> {
         values.push(match &tensor.op {
             Op::Variables(block) => Exact::from_rationals(&point[*block]),
             Op::Affine(terms) => affine(terms, None, &values, tensor.centre.len()),
+            Op::Weights(parts) => {
+                let added = parts.iter().map(|part| changed(problem, part, &values, &point[part.block]));
+                added.reduce(|sum, part| sum.plus(&part)).unwrap_or_else(|| Exact::zeros(tensor.centre.len()))
+            }
             Op::Relu(from) => {
                 let centre = &problem.tensors[*from].centre;
                 values[*from].plus(centre).relu().plus(&centre.relu().negated())
@@ -88,4 +98,16 @@ pub fn deviations(problem: &Problem, point: &[Vec<Rational>]) -> Vec<Exact> {
         });
     }
     values
+}
+
+/// `(S ∘ z) a` of changed weights z, exactly.
+fn changed(problem: &Problem, part: &WeightPart, values: &[Exact], z: &[Rational]) -> Exact {
+    let actual = match &part.source {
+        Source::Clean(actual) => actual.clone(),
+        Source::Tensor(t) => values[*t].plus(&problem.tensors[*t].centre),
+    };
+    let spread = part.spread.weights();
+    let count = spread.mantissas().len();
+    let changes = z[part.first..part.first + count].iter().enumerate().map(|(k, z)| spread.value(k) * z);
+    actual.apply_rational(&part.spread, &changes.collect::<Vec<_>>())
 }

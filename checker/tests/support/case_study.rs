@@ -6,7 +6,7 @@ use super::tape::Tape;
 use super::{ancestors, int, parse_claim, pre_activations, ratio, read_model, tensor_names};
 use num::{One, Signed, Zero};
 use scalecheck::certificate::{
-    CloseText, MultiplierText, NodeText, ProofText, RefineText, Side, SlopesText, SplitText,
+    CloseText, DualText, MultiplierText, NodeText, ProofText, RefineText, Side, SlopesText, SplitText,
 };
 use scalecheck::claim::Claim;
 use scalecheck::error::Code;
@@ -198,14 +198,14 @@ pub fn random_study(tape: &mut Tape, plan: Plan) -> Study {
     let with_tolerance = format!("{text}{tolerance}");
     if tape.one_in(3) && !plan.input_only {
         let claim = parse_claim(&winner);
-        match Problem::new(&network, &claim, &x) {
+        match super::problem(&network, &claim, &x) {
             Ok(problem) => return Study { net, network, x, perturbs, valid, claim, text: winner, problem },
             // The largest outputs tie.
             Err(e) => assert_eq!(e.code, Code::ClaimClean),
         }
     }
     let claim = parse_claim(&with_tolerance);
-    let problem = Problem::new(&network, &claim, &x).unwrap_or_else(|e| panic!("{e}\n{with_tolerance}"));
+    let problem = super::problem(&network, &claim, &x).unwrap_or_else(|e| panic!("{e}\n{with_tolerance}"));
     Study { net, network, x, perturbs, valid, claim, text: with_tolerance, problem }
 }
 
@@ -356,7 +356,8 @@ fn node(tape: &mut Tape, study: &Study, proof: &mut ProofText, depth: usize) {
             let rows = tape.one_in(3).then(|| (0..1 + tape.below(len)).map(|_| tape.below(len)).collect());
             let side = *tape.pick(&[None, None, Some(Side::Lower), Some(Side::Upper)]);
             let (slopes, multipliers) = (slope_set(tape, proof), multipliers(tape, study, proof, &known));
-            refine.push(RefineText { tensor, rows, side, slopes, multipliers });
+            let duals = duals(tape, study, proof, &known);
+            refine.push(RefineText { tensor, rows, side, slopes, multipliers, duals });
         }
     }
     if depth > 0 && tape.one_in(2) {
@@ -377,6 +378,7 @@ fn node(tape: &mut Tape, study: &Study, proof: &mut ProofText, depth: usize) {
         weights: tape.one_in(3).then(|| vec![1 + tape.below(9) as i64]),
         slopes: slope_set(tape, proof),
         multipliers: multipliers(tape, study, proof, &known),
+        duals: duals(tape, study, proof, &known),
     });
     let close = Some(close.collect());
     proof.nodes.push(NodeText { refine, close, ..NodeText::default() });
@@ -402,4 +404,15 @@ fn multipliers(tape: &mut Tape, study: &Study, proof: &ProofText, known: &[bool]
         }
     }
     found
+}
+
+/// Multipliers of a whole tensor that is known, or that has a known range, such as what a cutoff sees.
+fn duals(tape: &mut Tape, study: &Study, proof: &ProofText, known: &[bool]) -> Vec<DualText> {
+    let tensor = tape.below(proof.tensors.len());
+    let t = study.problem.find(&proof.tensors[tensor]).unwrap_or_default();
+    if tape.one_in(2) || !(known[t] || study.problem.tensors[t].clip.is_some()) {
+        return vec![];
+    }
+    let mantissas = (0..study.problem.tensors[t].centre.len()).map(|_| tape.around(1 << 12)).collect();
+    vec![DualText { tensor, exponent: 4 + tape.around(12) as i32, mantissas }]
 }

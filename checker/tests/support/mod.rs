@@ -14,7 +14,7 @@ use scalecheck::claim::{self, Claim};
 use scalecheck::error::Code;
 use scalecheck::network::Network;
 use scalecheck::number::{Rational, parse_rational};
-use scalecheck::problem::{Op, Problem};
+use scalecheck::problem::{Clean, Op, Problem, Source};
 
 /// A rational from its text.
 pub fn q(text: &str) -> Rational {
@@ -38,7 +38,12 @@ pub fn code<T>(result: Result<T, scalecheck::error::Error>) -> Code {
 }
 
 pub fn parse_claim(text: &str) -> Claim {
-    claim::parse("claim.toml", text).unwrap_or_else(|e| panic!("{e}\n{text}"))
+    claim::parse("claim.toml", text, &mut Default::default()).unwrap_or_else(|e| panic!("{e}\n{text}"))
+}
+
+/// The problem of a claim's first setting at a clean input.
+pub fn problem(network: &Network, claim: &Claim, x: &[Rational]) -> scalecheck::error::Result<Problem> {
+    Problem::new(network, claim, &claim.settings[0], &Clean::new(network, claim, x)?)
 }
 
 pub fn read_model(bytes: &[u8]) -> Network {
@@ -48,9 +53,10 @@ pub fn read_model(bytes: &[u8]) -> Network {
 /// Names by which a proof can refer to the tensors of a problem, each tensor once.
 pub fn tensor_names(network: &Network, problem: &Problem) -> Vec<String> {
     let nodes = network.nodes().iter().map(|n| n.name.clone());
-    let variables = problem.domain.iter().map(|v| v.name.clone());
+    let variables = problem.domain.iter().flat_map(|v| [v.name.clone(), format!("{}.seen", v.name)]);
+    let weights = network.nodes().iter().map(|n| format!("{}#weights", n.name));
     let (mut names, mut seen) = (Vec::new(), Vec::new());
-    for name in nodes.chain(variables) {
+    for name in nodes.chain(variables).chain(weights) {
         if let Some(t) = problem.find(&name).filter(|t| !seen.contains(t)) {
             seen.push(t);
             names.push(name);
@@ -76,6 +82,11 @@ pub fn ancestors(problem: &Problem, t: usize) -> Vec<bool> {
         match &problem.tensors[k].op {
             Op::Relu(from) if needed[k] => needed[*from] = true,
             Op::Affine(terms) if needed[k] => terms.iter().for_each(|(from, _)| needed[*from] = true),
+            Op::Weights(parts) if needed[k] => parts.iter().for_each(|part| {
+                if let Source::Tensor(from) = part.source {
+                    needed[from] = true;
+                }
+            }),
             _ => {}
         }
     }
