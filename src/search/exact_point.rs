@@ -156,13 +156,10 @@ fn solve(rows: &[Vec<Rational>], order: &[usize], z: &mut [Rational]) {
         let Some(found) = (r..m.len()).find(|&k| !m[k][c].is_zero()) else { continue };
         m.swap(r, found);
         let top = m[r].clone();
-        for (k, row) in m.iter_mut().enumerate().filter(|(k, _)| *k != r) {
+        for row in m.iter_mut().enumerate().filter(|(k, _)| *k != r).map(|(_, row)| row) {
             let factor = row[c].clone();
-            for (i, (x, t)) in row.iter_mut().zip(&top).enumerate() {
-                // Columns of earlier pivots stay diagonal; only their own row has an entry.
-                if i >= c || (k < r && i == pivots[k]) {
-                    *x = (&*x * &top[c] - &factor * t) / &previous;
-                }
+            for (x, t) in row.iter_mut().zip(&top) {
+                *x = (&*x * &top[c] - &factor * t) / &previous;
             }
         }
         previous = top[c].clone();
