@@ -85,7 +85,7 @@ impl<'p> Builder<'p> {
             let column = normal.column(target);
             let largest = column.amax();
             if largest > 0.0 {
-                let exponent = DUAL_BITS - largest.log2().ceil() as i32;
+                let exponent = (DUAL_BITS - largest.log2().ceil() as i32).clamp(-256, 256);
                 let scale = 2_f64.powi(exponent);
                 let mantissas = column.iter().map(|mu| -(mu * scale).round() as i64).collect();
                 texts.push(DualText { tensor: self.tensor(seen), exponent, mantissas });

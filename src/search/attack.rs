@@ -46,7 +46,9 @@ pub struct Found {
 pub fn attack(graph: &Graph, state: &State, config: &Config) -> Vec<Found> {
     let cells = graph.cells.len();
     let size: usize = graph.blocks.iter().map(|block| block.lower.len()).sum();
-    let starts = config.starts.min(MAX_ENTRIES / (cells * size).max(1));
+    // Support functions of subspaces cost more, and what they find is polished in the end.
+    let divisor = if graph.blocks.iter().any(|block| block.subspace.is_some()) { 3 } else { 1 };
+    let starts = (config.starts / divisor).min(MAX_ENTRIES / (cells * size).max(1));
     let switched = switched(graph, state, cells);
     let columns = cells * (starts + 1 + usize::from(switched.is_some()));
     let objective = {
@@ -98,6 +100,21 @@ pub fn attack(graph: &Graph, state: &State, config: &Config) -> Vec<Found> {
             Found { slack: graph.cells[cell].bound + value[k], point }
         })
         .collect()
+}
+
+/// A precise maximiser of the linear function that the graph is, to first order, around a point, for one cell: what a
+/// subspace's own support function finds is not good enough to be made exact. `None` if there is no subspace.
+pub fn polished(graph: &Graph, cell: usize, point: &[Vec<f64>]) -> Option<Vec<Vec<f64>>> {
+    let has_subspace = |b: &Block| b.subspace.is_some() || b.tied.as_ref().is_some_and(|t| t.block.subspace.is_some());
+    if !graph.blocks.iter().any(has_subspace) {
+        return None;
+    }
+    let objective = graph.objectives().column(cell).into_owned();
+    let columns: Vec<DMatrix<f64>> = point.iter().map(|z| DMatrix::from_column_slice(z.len(), 1, z)).collect();
+    let gradient =
+        gradient(graph, &columns, graph.output, &DMatrix::from_column_slice(objective.len(), 1, objective.as_slice()));
+    let vertex = |(block, g): (&Block, &DMatrix<f64>)| block.vertex(g.as_slice());
+    graph.blocks.iter().zip(&gradient).map(vertex).collect()
 }
 
 /// For every cell the best of the points that, to first order, raise one inactive neuron the most: a neuron that sleeps

@@ -16,6 +16,12 @@ use scalecheck::rules::witness::deviations;
 pub fn exact_point(problem: &Problem, graph: &Graph, point: &[Vec<f64>]) -> Option<Vec<Vec<Rational>>> {
     let blocks = problem.domain.iter().zip(&graph.blocks).zip(point);
     let exact = blocks.map(|((v, b), z)| match b.subspace.as_ref().map(|s| &s.exact) {
+        _ if b.tied.is_some() => b.tied.as_ref().and_then(|tied| {
+            let w = tied.gather(z);
+            let w =
+                if tied.rows.is_empty() { block(&tied.variables, &w) } else { kernel(&tied.variables, &tied.rows, &w) };
+            w.map(|w| tied.spread(&w, &Rational::zero()))
+        }),
         None => block(v, z),
         Some(ExactForm::Kernel(rows)) => kernel(v, rows, z),
         Some(ExactForm::Image { columns, constraints }) => image(v, columns, constraints, z),
@@ -90,7 +96,7 @@ fn kernel(variables: &Variables, rows: &[Vec<Rational>], point: &[f64]) -> Optio
         return Some(vec![Rational::zero(); point.len()]);
     }
     let near = |(z, (low, high)): (&f64, (&Rational, &Rational))| {
-        let slack = 1e-4 * largest;
+        let slack = 1e-6 * largest;
         match *z {
             z if z >= float(high) - slack => Some(high.clone()),
             z if z <= float(low) + slack => Some(low.clone()),
@@ -99,9 +105,10 @@ fn kernel(variables: &Variables, rows: &[Vec<Rational>], point: &[f64]) -> Optio
     };
     let ends = || variables.lower.iter().zip(&variables.upper);
     let mut z: Vec<Rational> = point.iter().zip(ends()).map(near).collect::<Option<_>>()?;
-    // Variables between their ends are solved for first.
+    // Variables far from their ends are solved for first: they have room for what is missing.
     let mut order: Vec<usize> = (0..z.len()).collect();
-    order.sort_by_key(|&j| z[j] == variables.lower[j] || z[j] == variables.upper[j]);
+    let room: Vec<f64> = z.iter().zip(ends()).map(|(z, (l, h))| float(&(z - l).min(h - z))).collect();
+    order.sort_by(|&a, &b| room[b].total_cmp(&room[a]));
     solve(rows, &order, &mut z);
     Some(into_box(z, variables))
 }
