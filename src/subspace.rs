@@ -3,7 +3,7 @@
 //! targets at once, and every iterate gives a valid bound, so stopping early only loosens it.
 
 use crate::graph::floats;
-use good_lp::{Expression, ProblemVariables, Solution, SolverModel, Variable, constraint, variable};
+use good_lp::{Expression, ProblemVariables, SolverModel, Variable, constraint, variable};
 use nalgebra::{DMatrix, DVector};
 use num::Zero;
 use scalecheck::linear::Linear;
