@@ -108,6 +108,7 @@ pub struct Explored {
     rows: Vec<usize>,
     /// By setting, then row.
     found: Vec<Vec<Found>>,
+    journal: PathBuf,
 }
 
 /// A finding as numbers; the proof may be that of another setting.
@@ -177,7 +178,7 @@ pub fn explore(
     let mut flat = all.par_iter().map(one).collect::<Result<Vec<Found>>>()?.into_iter();
     bar.finish_and_clear();
     let found = points.iter().map(|_| flat.by_ref().take(rows.len()).collect()).collect();
-    let mut explored = Explored { statement, points, rows, found };
+    let mut explored = Explored { statement, points, rows, found, journal: journal.to_owned() };
     explored.inherit();
     Ok(explored)
 }
@@ -281,7 +282,7 @@ impl Explored {
     }
 
     /// Writes the claim that states what was found, and its certificate. Every setting that was explored becomes one that
-    /// states a tolerance for all rows, and one that states what is reached at some row.
+    /// states a tolerance for all rows, and one that states what is reached at some row. The journal is then done with.
     pub fn write(&self, base: &Base, model: Option<&Path>, claim: &Path, certificate: &Path) -> Result<()> {
         let (mut tables, mut answers, mut position) = (Vec::new(), Vec::new(), vec![None; self.points.len()]);
         for ((s, point), summary) in self.points.iter().enumerate().zip(self.summaries()) {
@@ -314,8 +315,12 @@ impl Explored {
         let statement = Statement::of(claim, text.as_bytes(), model)?;
         let mut bundle = statement.header(concat!("scalecert ", env!("CARGO_PKG_VERSION")));
         bundle.answers = answers;
-        bundle::write(certificate, &bundle, &statement)?;
-        replace(claim, text.as_bytes())
+        // What the checker refuses must not come back from the journal.
+        let bytes =
+            bundle::checked_bytes(&bundle, &statement).inspect_err(|_| drop(std::fs::remove_file(&self.journal)))?;
+        bundle::put(certificate, &bytes)?;
+        replace(claim, text.as_bytes())?;
+        std::fs::remove_file(&self.journal).with_context(|| self.journal.display().to_string())
     }
 }
 

@@ -172,8 +172,15 @@ struct Entry<'a> {
 enum Place {
     /// At this tensor of the network.
     Site(usize, Generator),
-    /// At these parameters: tensor of the network, position in its list, first variable.
-    Weights(Vec<(usize, usize, usize)>, bool),
+    /// At these parameters; true if their changes are relative to the stored values.
+    Weights(Vec<Perturbed>, bool),
+}
+
+/// A perturbed parameter: tensor of the network, position in its list, first variable.
+struct Perturbed {
+    node: usize,
+    parameter: usize,
+    first: usize,
 }
 
 impl<'a> Builder<'a> {
@@ -240,7 +247,7 @@ impl<'a> Builder<'a> {
         perturb: &Perturb,
         names: Option<&[String]>,
         needed: &[bool],
-    ) -> Result<(Vec<(usize, usize, usize)>, usize)> {
+    ) -> Result<(Vec<Perturbed>, usize)> {
         let (mut found, mut count, mut seen) = (Vec::new(), 0_usize, Vec::new());
         for (node, tensor) in self.network.nodes().iter().enumerate().filter(|(node, _)| needed[*node]) {
             for (k, parameter) in tensor.parameters.iter().enumerate() {
@@ -252,7 +259,7 @@ impl<'a> Builder<'a> {
                     return perturb.error(Code::ClaimTensor, message);
                 }
                 seen.push(&parameter.name);
-                found.push((node, k, count));
+                found.push(Perturbed { node, parameter: k, first: count });
                 count += self.values(node, parameter);
             }
         }
@@ -359,7 +366,7 @@ impl<'a> Builder<'a> {
         let mut parts = Vec::new();
         for entry in entries {
             let Place::Weights(found, relative) = &entry.place else { continue };
-            for &(_, k, first) in found.iter().filter(|(at, ..)| *at == node) {
+            for &Perturbed { parameter: k, first, .. } in found.iter().filter(|p| p.node == node) {
                 let parameter = &tensor.parameters[k];
                 let a = &entry.perturb.amplitude[0];
                 let too_large = || Error::new(Code::LimitSize, entry.perturb.place.clone(), "a weight is out of range");

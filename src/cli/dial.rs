@@ -131,7 +131,6 @@ fn dial(arguments: &Arguments, model: Option<&Path>) -> Result<Dial> {
     let default = || base.beside(stem.as_deref(), "dial.cert.json.gz");
     let certificate = arguments.output.clone().unwrap_or_else(default);
     explored.write(&base, model, &claim, &certificate)?;
-    std::fs::remove_file(&journal).with_context(|| journal.display().to_string())?;
     let model = model.unwrap_or(&base.statement.claim().model).file_name().unwrap_or_default();
     Ok(Dial {
         name: model.to_string_lossy().into_owned(),
@@ -432,11 +431,18 @@ fn side_by_side(dials: &[Dial]) {
     println!("{table}");
 }
 
+/// One line of the plot: positions of rungs against changes of a coarse output.
+struct Curve {
+    name: String,
+    solid: bool,
+    points: Vec<(f64, f64)>,
+}
+
 /// Curves of what is certified and attacked against the rungs, for every model and amplitude.
 fn plot(path: &Path, dials: &[Dial]) -> Result<()> {
     use plotters::prelude::*;
     let top = dials.iter().flat_map(|d| &d.summaries).filter_map(|s| s.proven.as_ref()).map(float).fold(0.0, f64::max);
-    let mut curves: Vec<(String, bool, Vec<(f64, f64)>)> = Vec::new();
+    let mut curves: Vec<Curve> = Vec::new();
     for dial in dials {
         let all = || {
             dial.labels.iter().zip(&dial.summaries).filter(|(label, _)| label.seen.is_none() && label.scale == "ladder")
@@ -447,15 +453,12 @@ fn plot(path: &Path, dials: &[Dial]) -> Result<()> {
             let of = || all().filter(|(label, _)| label.amplitude == *amplitude).enumerate();
             let name = format!("{} {}", dial.name, amplitude.as_deref().unwrap_or(""));
             let proven = of().map(|(i, (_, s))| (i as f64, s.proven.as_ref().map_or(0.0, float))).collect();
-            curves.push((format!("{name} certified"), true, proven));
-            curves.push((
-                format!("{name} attacked"),
-                false,
-                of().map(|(i, (_, s))| (i as f64, float(&s.attacked))).collect(),
-            ));
+            curves.push(Curve { name: format!("{name} certified"), solid: true, points: proven });
+            let attacked = of().map(|(i, (_, s))| (i as f64, float(&s.attacked))).collect();
+            curves.push(Curve { name: format!("{name} attacked"), solid: false, points: attacked });
         }
     }
-    let rungs = curves.iter().map(|(_, _, points)| points.len()).max().unwrap_or(0);
+    let rungs = curves.iter().map(|curve| curve.points.len()).max().unwrap_or(0);
     let labels: Vec<String> =
         dials[0].labels.iter().filter_map(|label| label.cutoff).take(rungs).map(|c| c.to_string()).collect();
     let mut text = String::new();
@@ -476,7 +479,7 @@ fn plot(path: &Path, dials: &[Dial]) -> Result<()> {
                 labels.get(x.round() as usize).filter(|_| x.fract().abs() < 1e-9).cloned().unwrap_or_default()
             })
             .draw()?;
-        for (i, (name, solid, points)) in curves.iter().enumerate() {
+        for (i, Curve { name, solid, points }) in curves.iter().enumerate() {
             let colour = Palette99::pick(i / 2).to_rgba();
             let style = ShapeStyle {
                 color: if *solid { colour } else { colour.mix(0.5) },

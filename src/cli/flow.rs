@@ -90,7 +90,6 @@ pub fn run(arguments: &Arguments) -> Result<u8> {
     let claim = base.beside(None, "flow.toml");
     let certificate = arguments.output.clone().unwrap_or_else(|| base.beside(None, "flow.cert.json.gz"));
     explored.write(&base, None, &claim, &certificate)?;
-    std::fs::remove_file(&journal).with_context(|| journal.display().to_string())?;
     let summaries = explored.summaries();
     if arguments.json {
         let number = |x: &Rational| json!({ "exact": x.to_string(), "approximate": float(x) });
