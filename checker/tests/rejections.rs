@@ -520,7 +520,7 @@ fn rejects_witness_that_leaves_the_valid_range() {
     // With details as variables the box does not know the range, the input does.
     let haar = narrow.replace("block-mean", "haar");
     let error = assert_rejected(check_witness_of(&haar, json!([["1"]])), Code::WitnessOutside);
-    assert!(error.message.contains("valid range"), "{error}");
+    assert!(error.message.contains("`x` leaves the range"), "{error}");
     let wide = haar.replace("\"1/2\"]", "\"1\"]");
     assert_eq!(check_witness_of(&wide, json!([["1"]])).unwrap().0, Verdict::Refuted);
 }
