@@ -59,10 +59,13 @@ fn perturbation(perturb: &Perturb) -> String {
             }
         }
         Site::Weights { names, relative } => {
-            let which = names.as_ref().map_or("every stored matrix and added constant".to_owned(), |names| {
-                let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
-                names.join(" and ")
-            });
+            let which = names.as_ref().map_or(
+                "every stored matrix and of every added constant that is not broadcast".to_owned(),
+                |names| {
+                    let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+                    names.join(" and ")
+                },
+            );
             let of = if *relative { " times its size" } else { "" };
             format!("  every value of {which} changes by at most {list}{of}")
         }

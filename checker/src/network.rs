@@ -19,7 +19,7 @@ pub enum Op {
     Relu(usize),
 }
 
-/// A stored constant that an affine tensor uses as it is: what a perturbation of the weights changes.
+/// A stored constant that an affine tensor uses: what a perturbation of the weights changes.
 #[derive(Clone, Debug)]
 pub struct Parameter {
     /// Its ONNX name.
@@ -28,6 +28,8 @@ pub struct Parameter {
     pub term: Option<usize>,
     /// The bias is this multiple of what is stored; 1 for a matrix.
     pub factor: Rational,
+    /// Used in a way that no perturbation can change: as a factor, or broadcast.
+    pub fixed: bool,
 }
 
 /// One tensor: flat, row-major, of the given shape.

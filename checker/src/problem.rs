@@ -249,12 +249,17 @@ impl<'a> Builder<'a> {
         needed: &[bool],
     ) -> Result<(Vec<Perturbed>, usize)> {
         let (mut found, mut count, mut seen) = (Vec::new(), 0_usize, Vec::new());
-        for (node, tensor) in self.network.nodes().iter().enumerate().filter(|(node, _)| needed[*node]) {
-            for (k, parameter) in tensor.parameters.iter().enumerate() {
+        let needed_nodes = || self.network.nodes().iter().enumerate().filter(|(node, _)| needed[*node]);
+        let fixed: Vec<&str> = needed_nodes()
+            .flat_map(|(_, tensor)| &tensor.parameters)
+            .filter_map(|parameter| parameter.fixed.then_some(parameter.name.as_str()))
+            .collect();
+        for (node, tensor) in needed_nodes() {
+            for (k, parameter) in tensor.parameters.iter().enumerate().filter(|(_, parameter)| !parameter.fixed) {
                 if names.is_some_and(|names| !names.contains(&parameter.name)) {
                     continue;
                 }
-                if seen.contains(&parameter.name.as_str()) {
+                if seen.contains(&parameter.name.as_str()) || fixed.contains(&parameter.name.as_str()) {
                     let message = format!("`{}` is used twice; a shared parameter cannot be perturbed", parameter.name);
                     return perturb.error(Code::ClaimTensor, message);
                 }

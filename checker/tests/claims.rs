@@ -11,6 +11,7 @@ use scalecheck::describe::describe;
 use scalecheck::error::{Code, Error};
 use scalecheck::ladder::Ladder;
 use scalecheck::number::{Rational, approximate, parse_rational};
+use scalecheck::problem::{Clean, Problem};
 
 use support::onnx::Model;
 use support::{Files, parse_claim, problem, q, read_model};
@@ -511,6 +512,403 @@ fn the_words_state_the_point_and_the_matrix() {
     let words = describe(&claim);
     assert!(words.contains("[1, 0, 0, 1/1000]"), "{words}");
     assert!(words.contains("(0, 1/4, 1/2, 1)"), "{words}");
+}
+
+// ---- settings
+
+/// The claim with settings in place of its property.
+fn with_settings(settings: &str) -> String {
+    format!("{}{settings}", replaced("tolerance = \"3/4\"\n", ""))
+}
+
+/// This text is an error of this code, in this line.
+#[track_caller]
+fn assert_text_error(text: &str, code: Code, line: usize) -> Error {
+    let error = parse("claim.toml", text).err().unwrap_or_else(|| panic!("the claim was read\n{text}"));
+    assert_eq!((error.code, &error.place), (code, &format!("claim.toml:{line}")), "{error}\n{text}");
+    error
+}
+
+#[test]
+fn a_setting_differs_from_the_base_in_what_it_names() {
+    let claim = parse_claim(&with_settings(
+        "[[setting]]\ntolerance = 1\n[[setting]]\ncutoff = 2\namplitude = \"1/3\"\ndecision = \"winner\"\n\
+         [[setting]]\nseen = 2\ntensor = \"h\"\ncoarse = \"identity\"\nreaches = \"1/5\"\n\
+         [[setting]]\nscale = { family = \"none\" }\namplitude = 2\ntolerance = 4\n",
+    ));
+    let scale = |i: usize| match &claim.settings[i].perturb[0].site {
+        Site::Tensor { name, scale } if name == "input" => scale.clone(),
+        site => panic!("{site:?}"),
+    };
+    let [a, b, c, d] = &claim.settings[..] else { panic!("{:?}", claim.settings) };
+    assert_eq!((scale(0).cutoff, scale(1).cutoff, scale(2).cutoff), (4, 2, 4));
+    assert_eq!((scale(0).seen, scale(1).seen, scale(2).seen), (None, None, Some(2)));
+    assert_eq!(*scale(3).ladder, Ladder::None);
+    assert_eq!(
+        (&a.perturb[0].amplitude[..], &b.perturb[0].amplitude[..]),
+        (&[q("1/32"), q("1/100")][..], &[q("1/3")][..])
+    );
+    assert_eq!((&c.output, &a.output), (&Some("h".to_owned()), &None));
+    assert!(matches!((&a.coarse, &c.coarse), (Coarse::Groups { .. }, Coarse::Identity)));
+    assert_eq!(
+        [a, b, c, d].map(|s| s.property.clone()),
+        [Property::Tolerance(q("1")), Property::Winner, Property::Reaches(q("1/5")), Property::Tolerance(q("4"))]
+    );
+    // A cutoff of its own ends the band of the base; the base's rung may be seen again.
+    let banded =
+        with_settings("[[setting]]\ncutoff = 2\ntolerance = 1\n").replace("cutoff = 4 }", "cutoff = 4, seen = 2 }");
+    let banded = banded.replace("[\"1/32\", \"1e-2\"]", "1");
+    let Site::Tensor { scale, .. } = &parse_claim(&banded).settings[0].perturb[0].site else { panic!("a tensor") };
+    assert_eq!((scale.cutoff, scale.seen), (2, None));
+}
+
+#[test]
+fn a_property_stands_in_the_output_or_in_every_setting() {
+    let both = format!("{GOOD}[[setting]]\ntolerance = 1\n");
+    let error = assert_text_error(&both, Code::ClaimMissingKey, 9);
+    assert!(error.message.contains("not both"), "{error}");
+    let error =
+        assert_text_error(&with_settings("[[setting]]\ncutoff = 2\namplitude = 1\n"), Code::ClaimMissingKey, 11);
+    assert!(error.message.contains("setting needs one of"), "{error}");
+    assert_text_error(&with_settings("[[setting]]\ntolerance = 1\n[[setting]]\n"), Code::ClaimMissingKey, 13);
+    for (stated, line) in [
+        ("tolerance = 1\nreaches = 1\n", 12),
+        ("tolerance = 1\ndecision = \"winner\"\n", 12),
+        ("reaches = 1\ndecision = \"winner\"\n", 13),
+    ] {
+        assert_text_error(&with_settings(&format!("[[setting]]\n{stated}")), Code::ClaimMissingKey, line);
+    }
+    assert_error("tolerance = \"3/4\"", "tolerance = 1\nreaches = 1", Code::ClaimMissingKey, 11);
+    assert_text_error(&with_settings("[setting]\ntolerance = 1\n"), Code::ClaimValue, 11);
+    assert_text_error(&format!("setting = []\n{}", with_settings("")), Code::ClaimValue, 1);
+}
+
+#[test]
+fn properties_out_of_range_are_errors() {
+    for (bad, code) in [
+        ("reaches = -1", Code::ClaimValue),
+        ("reaches = 0.5", Code::ClaimValue),
+        ("reaches = \"far\"", Code::ClaimValue),
+        ("tolerance = \"-1/2\"", Code::ClaimValue),
+        ("decision = \"loser\"", Code::ClaimValue),
+    ] {
+        assert_text_error(&with_settings(&format!("[[setting]]\n{bad}\n")), code, 12);
+        assert_error("tolerance = \"3/4\"", bad, code, 11);
+    }
+    assert_eq!(
+        parse_claim(&replaced("tolerance = \"3/4\"", "reaches = 0")).settings[0].property,
+        Property::Reaches(q("0"))
+    );
+}
+
+#[test]
+fn a_setting_has_no_other_keys() {
+    for key in
+        ["site = \"input\"", "error = \"relative\"", "weights = \"all\"", "valid = [0, 1]", "cutof = 2", "residual = 1"]
+    {
+        assert_text_error(&with_settings(&format!("[[setting]]\ntolerance = 1\n{key}\n")), Code::ClaimUnknownKey, 13);
+    }
+}
+
+#[test]
+fn rungs_and_amplitudes_of_a_setting_must_fit_its_scale() {
+    for (setting, code, line) in [
+        ("cutoff = 3\n", Code::ClaimShape, 13),
+        ("cutoff = 8\n", Code::ClaimShape, 13),
+        ("cutoff = 0\n", Code::ClaimShape, 13),
+        ("cutoff = \"2\"\n", Code::ClaimValue, 13),
+        ("seen = 4\n", Code::ClaimShape, 13),
+        ("seen = 3\n", Code::ClaimShape, 13),
+        ("cutoff = 2\namplitude = 1\nseen = 4\n", Code::ClaimShape, 13),
+        ("amplitude = [1, 2, 3]\n", Code::ClaimValue, 13),
+        ("amplitude = -1\n", Code::ClaimValue, 13),
+        // The base has two amplitudes, which are too many for one band.
+        ("cutoff = 2\n", Code::ClaimValue, 11),
+        ("scale = { family = \"none\" }\n", Code::ClaimValue, 11),
+        ("scale = { family = \"none\", cutoff = 2 }\namplitude = 1\n", Code::ClaimUnknownKey, 13),
+        ("scale = { family = \"none\", seen = 1 }\namplitude = 1\n", Code::ClaimUnknownKey, 13),
+        ("scale = { family = \"haar\", shape = [4] }\n", Code::ClaimMissingKey, 13),
+    ] {
+        assert_text_error(&with_settings(&format!("[[setting]]\ntolerance = 1\n{setting}")), code, line);
+    }
+}
+
+#[test]
+fn a_mistake_of_a_later_setting_is_found_too() {
+    let claim = parse_claim(&with_settings("[[setting]]\ntolerance = 1\n[[setting]]\ntensor = \"z\"\ntolerance = 1\n"));
+    let clean = Clean::new(&network(), &claim, &[q("0"), q("1/4"), q("1/2"), q("1")]).unwrap();
+    let problem = |i: usize| Problem::new(&network(), &claim, &claim.settings[i], &clean);
+    assert_eq!(problem(0).unwrap().cells.len(), 4);
+    assert_eq!(support::code(problem(1)), Code::ClaimTensor);
+}
+
+// ---- bands
+
+#[test]
+fn the_seen_rung_must_be_finer_than_the_cutoff() {
+    let with_seen = |seen: &str| replaced("cutoff = 4 }", &format!("cutoff = 4, seen = {seen} }}"));
+    for seen in ["1", "2"] {
+        parse_claim(&with_seen(seen));
+    }
+    let error = assert_text_error(&with_seen("4"), Code::ClaimShape, 7);
+    assert!(error.message.contains("finer"), "{error}");
+    for (seen, code) in
+        [("8", Code::ClaimShape), ("3", Code::ClaimShape), ("0", Code::ClaimShape), ("\"2\"", Code::ClaimValue)]
+    {
+        assert_text_error(&with_seen(seen), code, 7);
+    }
+    // Of block means, only sides that divide are comparable.
+    let means = "block-mean\", shape = [12], cutoff = 6, seen = ";
+    let text = |seen: usize| {
+        let text = replaced("haar\", shape = [1, 4], spatial = 1, cutoff = 4", &format!("{means}{seen}"));
+        text.replace("[\"1/32\", \"1e-2\"]", "1")
+    };
+    parse_claim(&text(3));
+    assert_text_error(&text(4), Code::ClaimShape, 7);
+}
+
+#[test]
+fn a_coarse_map_by_scale_names_rungs_in_order() {
+    const COARSE: &str = "{ groups = [[0, 1], [2, 3]], reduce = \"mean\" }";
+    let scale = "scale = { family = \"block-mean\", shape = [4] }";
+    for good in ["seen = 2", "hidden = 2", "seen = 1, hidden = 4", "seen = 2, hidden = 4"] {
+        let claim = parse_claim(&replaced(COARSE, &format!("{{ {scale}, {good} }}")));
+        assert!(matches!(claim.settings[0].coarse, Coarse::Band { .. }));
+        let Inputs::Point(x) = &claim.inputs else { panic!("a point") };
+        problem(&network(), &claim, x).unwrap();
+    }
+    for (bad, code) in [
+        (scale.to_owned(), Code::ClaimShape),
+        (format!("{scale}, seen = 2, hidden = 2"), Code::ClaimShape),
+        (format!("{scale}, seen = 4, hidden = 2"), Code::ClaimShape),
+        (format!("{scale}, seen = 3"), Code::ClaimShape),
+        (format!("{scale}, hidden = 8"), Code::ClaimShape),
+        (format!("{scale}, seen = \"2\""), Code::ClaimValue),
+        (format!("{scale}, seen = 2, reduce = \"mean\""), Code::ClaimUnknownKey),
+        (format!("{scale}, cutoff = 2"), Code::ClaimUnknownKey),
+        ("seen = 2, hidden = 4".into(), Code::ClaimUnknownKey),
+        ("scale = { family = \"block-mean\", shape = [4], cutoff = 2 }, seen = 2".into(), Code::ClaimUnknownKey),
+        ("scale = { family = \"block-mean\" }, seen = 2".into(), Code::ClaimMissingKey),
+        ("scale = \"haar\", seen = 2".into(), Code::ClaimValue),
+    ] {
+        assert_error(COARSE, &format!("{{ {bad} }}"), code, 10);
+    }
+}
+
+#[test]
+fn bands_that_do_not_fit_the_output_or_hold_nothing_are_errors() {
+    const COARSE: &str = "{ groups = [[0, 1], [2, 3]], reduce = \"mean\" }";
+    for bad in [
+        // Another size; details have no coordinates as outputs; what is finer than one element; no scale.
+        "scale = { family = \"block-mean\", shape = [8] }, seen = 2",
+        "scale = { family = \"groups\", levels = [[[0, 4]]] }, seen = 1",
+        "scale = { family = \"pca\", modes = [[1, 1]] }, seen = 1",
+        "scale = { family = \"haar\", shape = [4] }, seen = 2",
+        "scale = { family = \"block-mean\", shape = [4] }, hidden = 1",
+        "scale = { family = \"pca\", modes = [[1, 1, 1, 1]] }, hidden = 1",
+        "scale = { family = \"pca\", modes = [[1, 1, 1, 1]] }, seen = 0",
+        "scale = { family = \"none\" }, seen = 1",
+    ] {
+        let error = assert_problem_error(COARSE, &format!("{{ {bad} }}"), Code::ClaimShape);
+        assert!(error.place.contains("[output] coarse"), "{error}");
+    }
+}
+
+// ---- weights
+
+/// The claim with changes of weights.
+fn weighted(lines: &str) -> String {
+    let text = replaced(
+        "site = \"input\"\nscale = { family = \"haar\", shape = [1, 4], spatial = 1, cutoff = 4 }\n",
+        &format!("{lines}\n"),
+    );
+    text.replace("[\"1/32\", \"1e-2\"]", "\"1/32\"")
+}
+
+#[test]
+fn changes_of_weights_are_read() {
+    for (lines, names, relative) in [
+        ("weights = \"all\"\nerror = \"absolute\"", None, false),
+        ("weights = [\"w\"]\nerror = \"relative\"", Some(vec!["w".to_owned()]), true),
+    ] {
+        let claim = parse_claim(&weighted(lines));
+        assert_eq!(claim.settings[0].perturb[0].site, Site::Weights { names, relative });
+        let Inputs::Point(x) = &claim.inputs else { panic!("a point") };
+        assert_eq!(problem(&network(), &claim, x).unwrap().domain[0].lower.len(), 16);
+    }
+}
+
+#[test]
+fn changes_of_weights_have_a_kind_of_error_and_no_scale() {
+    for (lines, code, line) in [
+        ("weights = \"all\"", Code::ClaimMissingKey, 5),
+        ("weights = \"all\"\nerror = \"float\"", Code::ClaimValue, 7),
+        ("weights = \"some\"\nerror = \"absolute\"", Code::ClaimValue, 6),
+        ("weights = []\nerror = \"absolute\"", Code::ClaimValue, 6),
+        ("weights = [1]\nerror = \"absolute\"", Code::ClaimValue, 6),
+        ("error = \"absolute\"", Code::ClaimMissingKey, 5),
+        ("weights = \"all\"\nerror = \"absolute\"\nscale = { family = \"none\" }", Code::ClaimMissingKey, 5),
+        ("weights = \"all\"\nerror = \"absolute\"\nsite = \"input\"", Code::ClaimMissingKey, 5),
+        ("site = \"input\"\nscale = { family = \"none\" }\nerror = \"absolute\"", Code::ClaimMissingKey, 5),
+        ("weights = \"all\"\nerror = \"absolute\"\ncutoff = 2", Code::ClaimUnknownKey, 8),
+    ] {
+        assert_text_error(&weighted(lines), code, line);
+    }
+    let two = weighted("weights = \"all\"\nerror = \"absolute\"").replace("\"1/32\"", "[1, 2]");
+    assert_text_error(&two, Code::ClaimValue, 8);
+    // A setting has no scale to set if only weights change.
+    let base = weighted("weights = \"all\"\nerror = \"absolute\"").replace("tolerance = \"3/4\"\n", "");
+    for setting in ["cutoff = 2", "seen = 2", "scale = { family = \"none\" }"] {
+        let text = format!("{base}[[setting]]\ntolerance = 1\n{setting}\n");
+        assert_text_error(&text, Code::ClaimValue, 11);
+    }
+    parse_claim(&format!("{base}[[setting]]\ntolerance = 1\namplitude = 2\n"));
+}
+
+#[test]
+fn parameters_that_the_output_does_not_depend_on_are_errors() {
+    for (name, quoted) in [("v", "`v`"), ("x", "`x`"), ("", "``")] {
+        let claim = parse_claim(&weighted(&format!("weights = [\"w\", \"{name}\"]\nerror = \"absolute\"")));
+        let Inputs::Point(x) = &claim.inputs else { panic!("a point") };
+        let error = problem(&network(), &claim, x).unwrap_err();
+        assert_eq!(error.code, Code::ClaimTensor, "{error}");
+        assert!(error.message.contains(quoted) && error.place == "claim.toml:8", "{error}");
+    }
+    let claim = parse_claim(&weighted("weights = \"all\"\nerror = \"absolute\""));
+    let plain = read_model(&Model::new(&[1, 4]).node("Relu", &["x"], "y").output("y").bytes());
+    let Inputs::Point(x) = &claim.inputs else { panic!("a point") };
+    assert_eq!(support::code(problem(&plain, &claim, x)), Code::ClaimTensor);
+}
+
+// ---- parameters that are used more than once
+
+/// A network of a square matrix `w` that is used by two products, the second time as `second`.
+fn shared(second: &str, with: impl Fn(Model) -> Model) -> scalecheck::network::Network {
+    let model = Model::new(&[1, 4]).f32("w", &[4, 4], &[1.0; 16]).node("MatMul", &["x", "w"], "h");
+    read_model(&with(model).node("MatMul", &["h", second], "y").output("y").bytes())
+}
+
+#[test]
+fn a_parameter_that_is_used_twice_cannot_be_perturbed() {
+    for which in ["\"all\"", "[\"w\"]"] {
+        let claim = parse_claim(&weighted(&format!("weights = {which}\nerror = \"absolute\"")));
+        let Inputs::Point(x) = &claim.inputs else { panic!("a point") };
+        let error = problem(&shared("w", |model| model), &claim, x).unwrap_err();
+        assert_eq!(error.code, Code::ClaimTensor, "{error}");
+        assert!(error.message.contains("used twice"), "{error}");
+    }
+}
+
+/// What changes is the stored value, so another name for it must not hide that it is used twice, nor a use that is no
+/// parameter.
+#[test]
+fn a_parameter_that_is_used_again_by_another_way_cannot_be_perturbed() {
+    for which in ["\"all\"", "[\"w\"]"] {
+        let claim = parse_claim(&weighted(&format!("weights = {which}\nerror = \"absolute\"")));
+        let Inputs::Point(x) = &claim.inputs else { panic!("a point") };
+        for op in ["Transpose", "Identity"] {
+            let again = shared("again", |model| model.node(op, &["w"], "again"));
+            assert_eq!(support::code(problem(&again, &claim, x)), Code::ClaimTensor, "{op}, {which}");
+        }
+        let factor = Model::new(&[4, 4]).f32("w", &[4, 4], &[1.0; 16]).node("MatMul", &["x", "w"], "h");
+        let factor = read_model(&factor.node("Mul", &["h", "w"], "y").output("y").bytes());
+        let x = vec![Rational::zero(); 16];
+        let text = weighted(&format!("weights = {which}\nerror = \"absolute\""));
+        let claim = parse_claim(&text.replace(POINT, &format!("point = {:?}", [0; 16])));
+        assert_eq!(support::code(problem(&factor, &claim, &x)), Code::ClaimTensor, "Mul, {which}");
+    }
+}
+
+// ---- words
+
+#[test]
+fn the_words_name_every_kind_of_perturbation_with_its_numbers() {
+    let words = |scale: &str, amplitude: &str| {
+        let text = replaced("family = \"haar\", shape = [1, 4], spatial = 1, cutoff = 4", scale);
+        describe(&parse_claim(&text.replace("[\"1/32\", \"1e-2\"]", amplitude)))
+    };
+    for (scale, amplitude, parts) in [
+        ("family = \"none\"", "\"2/7\"", &["|δ_i| ≤ 2/7"][..]),
+        ("family = \"block-mean\", shape = [4], cutoff = 2", "\"2/7\"", &["≤ 2/7", "mean over each 2 block", "zero"]),
+        (
+            "family = \"haar\", shape = [4], cutoff = 4, seen = 2",
+            "[\"2/7\", 5]",
+            &["2/7, 5 by band", "4 block", "rung 2"],
+        ),
+        (
+            "family = \"wavelet\", shape = [2, 4], spatial = 1, filters = \"cdf-5-3\", cutoff = 2",
+            "\"2/7\"",
+            &["wavelet", "at most 2/7", "2 block of the shape 2×4"],
+        ),
+        (
+            "family = \"groups\", levels = [[[0, 1]], [[0, 1]]], cutoff = 2, seen = 1",
+            "3",
+            &["≤ 3", "level 2", "rung 1"],
+        ),
+        ("family = \"pca\", modes = [[1, 1, 1, 1]], cutoff = 1", "\"2/7\"", &["≤ 2/7", "pca modes", "cutoff 1"]),
+        ("family = \"matrix\", modes = [[1, 1, 1, 1]], cutoff = 1", "\"2/7\"", &["≤ 2/7", "matrix modes", "cutoff 1"]),
+        (
+            "family = \"dct\", shape = [4, 1], matrix = { vertical = [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]], horizontal = [[1]] }, cutoff = 3",
+            "1",
+            &["dct modes", "cutoff 3"],
+        ),
+        (
+            "family = \"dictionary\", atoms = [[1], [1], [1], [1]], levels = [[[0]], [[0]]], bounds = [3], residual = \"1/9\", cutoff = 2",
+            "\"2/7\"",
+            &["1 atoms", "2/7", "level 2", "residual of at most 1/9"],
+        ),
+    ] {
+        let words = words(scale, amplitude);
+        for part in parts {
+            assert!(words.contains(part), "{part} in:\n{words}");
+        }
+    }
+}
+
+#[test]
+fn the_words_name_the_weights_and_how_they_change() {
+    let words = |lines: &str| describe(&parse_claim(&weighted(lines)));
+    let all = words("weights = \"all\"\nerror = \"absolute\"");
+    assert!(
+        all.contains("every stored matrix and of every added constant that is not broadcast changes by at most 1/32"),
+        "{all}"
+    );
+    let named = words("weights = [\"w\", \"b\"]\nerror = \"relative\"");
+    assert!(named.contains("`w` and `b`") && named.contains("1/32 times its size"), "{named}");
+}
+
+#[test]
+fn the_words_state_every_setting() {
+    let claim = parse_claim(&with_settings(
+        "[[setting]]\ntolerance = \"5/7\"\n[[setting]]\ntensor = \"h\"\nseen = 2\nreaches = \"3/11\"\n\
+         [[setting]]\ncoarse = { scale = { family = \"block-mean\", shape = [4] }, seen = 2, hidden = 4 }\ndecision = \"winner\"\n",
+    ));
+    let words = describe(&claim);
+    for part in [
+        "setting 0: ",
+        "at most 5/7",
+        "setting 1: ",
+        "tensor `h`",
+        "at least 3/11",
+        "rung 2 sees completely",
+        "setting 2: ",
+        "rung 2 sees and rung 4 does not",
+        "stays strictly the largest",
+    ] {
+        assert!(words.contains(part), "{part} in:\n{words}");
+    }
+    let reaches = describe(&parse_claim(&replaced("tolerance = \"3/4\"", "reaches = \"3/11\"")));
+    assert!(reaches.contains("some") && reaches.contains("at least 3/11"), "{reaches}");
+}
+
+#[test]
+fn the_words_tell_dictionaries_with_and_without_a_residual_apart() {
+    let words = |scale: &str| {
+        let text = replaced("family = \"haar\", shape = [1, 4], spatial = 1, cutoff = 4", scale);
+        describe(&parse_claim(&text.replace("[\"1/32\", \"1e-2\"]", "1")))
+    };
+    let generator = words("family = \"matrix\", generator = [[1], [1], [1], [1]], cutoff = 1");
+    assert!(!generator.contains("residual") && generator.contains("1 atoms"), "{generator}");
 }
 
 // ---- any bytes

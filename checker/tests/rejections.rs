@@ -520,7 +520,7 @@ fn rejects_witness_that_leaves_the_valid_range() {
     // With details as variables the box does not know the range, the input does.
     let haar = narrow.replace("block-mean", "haar");
     let error = assert_rejected(check_witness_of(&haar, json!([["1"]])), Code::WitnessOutside);
-    assert!(error.message.contains("valid range"), "{error}");
+    assert!(error.message.contains("`x` leaves the range"), "{error}");
     let wide = haar.replace("\"1/2\"]", "\"1\"]");
     assert_eq!(check_witness_of(&wide, json!([["1"]])).unwrap().0, Verdict::Refuted);
 }
@@ -773,4 +773,462 @@ fn rejects_arrays_in_place_of_objects() {
     for (old, new) in [("{\"tensor\":0}", "[0]"), ("\"close\":[{},{}]", "\"close\":[[],[]]")] {
         assert_error(check_text(&replaced(&text(), old, new)), Code::CertificateFormat);
     }
+}
+
+// ---- multipliers of whole tensors
+
+fn with_dual(dual: Value) -> Value {
+    changed(proof(), "/nodes/0/close/0", json!({ "duals": [dual] }))
+}
+
+#[test]
+fn rejects_duals_of_the_wrong_length_or_at_a_tensor_that_does_not_exist() {
+    for mantissas in [json!([]), json!([0]), json!([0, 0, 0])] {
+        let dual = json!({ "tensor": 0, "exponent": 0, "mantissas": mantissas });
+        assert_rejected(check_proof(with_dual(dual.clone())), Code::ProofReference);
+        let refine = json!([{ "tensor": 0, "duals": [dual] }]);
+        assert_rejected(check_proof(changed(proof(), "/nodes/0/refine", refine)), Code::ProofReference);
+    }
+    let dual = json!({ "tensor": 1, "exponent": 0, "mantissas": [0, 0] });
+    assert_rejected(check_proof(with_dual(dual)), Code::ProofReference);
+}
+
+#[test]
+fn rejects_duals_too_wide_for_the_arithmetic() {
+    for (exponent, mantissa) in
+        [(0, 1_i64 << 48), (0, -(1_i64 << 48)), (0, i64::MIN), (257, 1), (-257, 1), (i32::MIN, 1)]
+    {
+        let dual = json!({ "tensor": 0, "exponent": exponent, "mantissas": [0, mantissa] });
+        assert_rejected(check_proof(with_dual(dual)), Code::ProofReference);
+    }
+}
+
+#[test]
+fn duals_that_are_no_help_loosen_the_bound_and_are_rejected_for_it() {
+    assert_verified(check_proof(with_dual(json!({ "tensor": 0, "exponent": 3, "mantissas": [0, 0] }))));
+    for mantissas in [json!([-1, 0]), json!([0, 1]), json!([(1_i64 << 48) - 1, 0])] {
+        let dual = json!({ "tensor": 0, "exponent": 0, "mantissas": mantissas });
+        assert_rejected(check_proof(with_dual(dual)), Code::CellOpen);
+    }
+}
+
+#[test]
+fn rejects_duals_of_the_wrong_form() {
+    for dual in [
+        json!({ "tensor": 0, "mantissas": [0, 0] }),
+        json!({ "tensor": 0, "exponent": 0 }),
+        json!({ "tensor": 0, "exponent": 0, "mantissas": [0.5, 0] }),
+        json!({ "tensor": 0, "exponent": 0, "mantissas": [0, 0], "element": 0 }),
+        json!([0, 0, [0, 0]]),
+    ] {
+        assert_error(check_proof(with_dual(dual)), Code::CertificateFormat);
+    }
+}
+
+// ---- witnesses of every kind of perturbation
+
+/// A claim that is false, with another scale.
+fn scaled(scale: &str) -> String {
+    false_claim().replace("family = \"block-mean\", shape = [2], cutoff = 2", scale)
+}
+
+#[test]
+fn rejects_witness_that_the_cutoff_of_a_kernel_sees() {
+    for modes in
+        ["family = \"matrix\", modes = [[1, 1], [1, -1]], cutoff = 1", "family = \"pca\", modes = [[3, 3]], cutoff = 1"]
+    {
+        let claim = scaled(modes);
+        assert_eq!(check_witness_of(&claim, json!([["1", "-1"]])).unwrap().0, Verdict::Refuted);
+        for perturbation in [json!([["1", "-0.9999999999999999999"]]), json!([["1", "1"]])] {
+            let error = assert_rejected(check_witness_of(&claim, perturbation), Code::WitnessOutside);
+            assert!(error.message.contains("perturb[0].seen"), "{error}");
+        }
+    }
+    // Cutoff 0 keeps nothing, and cutoff 2 everything.
+    let free = scaled("family = \"matrix\", modes = [[1, 1], [1, -1]], cutoff = 0");
+    assert_eq!(check_witness_of(&free, json!([["1", "1"]])).unwrap().0, Verdict::Refuted);
+    let none = scaled("family = \"matrix\", modes = [[1, 1], [1, -1]], cutoff = 2");
+    assert_rejected(check_witness_of(&none, json!([["1", "-1"]])), Code::WitnessOutside);
+    assert_rejected(check_witness_of(&none, json!([["0", "0"]])), Code::WitnessHarmless);
+}
+
+#[test]
+fn rejects_witness_that_a_group_sees() {
+    let claim = scaled("family = \"groups\", levels = [[[0, 1]]], cutoff = 1");
+    assert_eq!(check_witness_of(&claim, json!([["1", "-1"]])).unwrap().0, Verdict::Refuted);
+    let error = assert_rejected(check_witness_of(&claim, json!([["1", "-1/2"]])), Code::WitnessOutside);
+    assert!(error.message.contains("sums to"), "{error}");
+    // Nothing is seen of an item that is in no group.
+    let one = scaled("family = \"groups\", levels = [[[0]]], cutoff = 1");
+    assert_rejected(check_witness_of(&one, json!([["1/2", "1"]])), Code::WitnessOutside);
+    assert_eq!(check_witness_of(&one, json!([["0", "1/2"]])).unwrap().0, Verdict::Refuted);
+}
+
+#[test]
+fn rejects_witness_that_is_not_in_the_band() {
+    for (band, outside) in [
+        // What is constant on blocks of 1 is everything; on the block of 2, nothing that it does not see.
+        ("family = \"groups\", levels = [[[0, 1]]], cutoff = 1, seen = 0", None),
+        ("family = \"matrix\", modes = [[1, 1], [1, -1]], cutoff = 0, seen = 1", Some(json!([["1", "-1"]]))),
+        ("family = \"matrix\", modes = [[1, -1], [1, 1]], cutoff = 0, seen = 1", Some(json!([["1", "-15/16"]]))),
+        ("family = \"groups\", levels = [[[0, 1]], [[0, 1]]], cutoff = 2, seen = 1", Some(json!([["1", "-1"]]))),
+        ("family = \"groups\", levels = [[[0]]], cutoff = 1, seen = 0", Some(json!([["1", "-1"]]))),
+    ] {
+        let claim = scaled(band);
+        match outside {
+            Some(point) => {
+                let error = assert_rejected(check_witness_of(&claim, point), Code::WitnessOutside);
+                let seen = error.message.contains("does not see all of it") || error.message.contains("outside");
+                assert!(seen, "{error}");
+            }
+            None => assert_eq!(check_witness_of(&claim, json!([["1", "-1"]])).unwrap().0, Verdict::Refuted),
+        }
+    }
+    let inside = scaled("family = \"matrix\", modes = [[1, -1], [1, 1]], cutoff = 0, seen = 1");
+    assert_eq!(check_witness_of(&inside, json!([["1", "-1"]])).unwrap().0, Verdict::Refuted);
+}
+
+#[test]
+fn rejects_witness_of_a_dictionary_without_or_beyond_its_residual() {
+    let claim =
+        scaled("family = \"dictionary\", atoms = [[1, 0], [-1, 1]], nested = [1, 0], residual = \"1/8\", cutoff = 2");
+    assert_eq!(check_witness_of(&claim, json!([["1", "0"], ["0", "0"]])).unwrap().0, Verdict::Refuted);
+    for perturbation in [
+        json!([["1", "0"]]),
+        json!([["1", "0", "0", "0"]]),
+        json!([["1", "0"], ["0"]]),
+        json!([["1", "0"], []]),
+        json!([["1", "0"], ["0", "0"], []]),
+        json!([["0", "0"], ["1", "0"]]),
+        json!([["1", "0"], ["3/16", "0"]]),
+        json!([["9/8", "0"], ["0", "0"]]),
+    ] {
+        assert_rejected(check_witness_of(&claim, perturbation), Code::WitnessOutside);
+    }
+    // At cutoff 1 the first atom is seen.
+    let seen = claim.replace("cutoff = 2", "cutoff = 1");
+    assert_rejected(check_witness_of(&seen, json!([["1", "0"], ["0", "0"]])), Code::WitnessOutside);
+    assert_rejected(check_witness_of(&seen, json!([["0", "1/8"], ["0", "0"]])), Code::WitnessHarmless);
+    let bounded = claim.replace("residual", "bounds = [\"7/8\", 1], residual");
+    assert_rejected(check_witness_of(&bounded, json!([["1", "0"], ["0", "0"]])), Code::WitnessOutside);
+}
+
+/// The claim with changes of these weights in place of the perturbation of the input.
+fn weighted(weights: &str) -> String {
+    let start = CLAIM.find("site").unwrap();
+    let end = CLAIM.find("amplitude").unwrap();
+    format!("{}{weights}\n{}", &CLAIM[..start], &CLAIM[end..]).replace("tolerance = \"2\"", "tolerance = \"7/8\"")
+}
+
+#[test]
+fn rejects_witness_of_weights_outside_of_plus_and_minus_one() {
+    // y is −1 at (0, 0): h = (0, 1), and the second weight of w2 is −1.
+    let claim = weighted("weights = [\"w2\"]\nerror = \"relative\"");
+    assert_eq!(check_witness_of(&claim, json!([["0", "-1"]])).unwrap().0, Verdict::Refuted);
+    assert_eq!(check_witness_of(&claim, json!([["1/3", "15/16"]])).unwrap().0, Verdict::Refuted);
+    for perturbation in [
+        json!([["0", "-1.0000000001"]]),
+        json!([["2", "0"]]),
+        json!([["0"]]),
+        json!([["0", "1", "0"]]),
+        json!([]),
+        json!([["0", "one"]]),
+    ] {
+        assert_rejected(check_witness_of(&claim, perturbation), Code::WitnessOutside);
+    }
+    assert_rejected(check_witness_of(&claim, json!([["1", "7/8"]])), Code::WitnessHarmless);
+    // Variables are in units of the amplitude.
+    let small = claim.replace("amplitude = \"1\"", "amplitude = \"1/2\"");
+    assert_rejected(check_witness_of(&small, json!([["0", "-1"]])), Code::WitnessHarmless);
+    // A stored zero has no size: the first bias of b1 cannot change relatively, but does absolutely.
+    let bias = weighted("weights = [\"b1\"]\nerror = \"relative\"");
+    assert_rejected(check_witness_of(&bias, json!([["1", "0"]])), Code::WitnessHarmless);
+    assert_eq!(
+        check_witness_of(&bias.replace("relative", "absolute"), json!([["1", "0"]])).unwrap().0,
+        Verdict::Refuted
+    );
+}
+
+// ---- several settings
+
+/// The worked example's claim with settings in place of its property.
+fn with_settings(settings: &[&str]) -> String {
+    let settings: String = settings.iter().map(|s| format!("[[setting]]\n{s}\n")).collect();
+    format!("{}{settings}", CLAIM.replace("tolerance = \"2\"\n", ""))
+}
+
+fn check_settings(claim: &str, answers: &[Value]) -> Result<scalecheck::verify::Report, Error> {
+    let files = Files::new(claim);
+    verify(&files.statement()?, certificate(&files, answers).to_string().as_bytes(), &Config::default())
+}
+
+/// The verdict of every setting, and of the only row of each.
+fn rows(report: &scalecheck::verify::Report) -> Vec<(Verdict, RowVerdict)> {
+    report.settings.iter().map(|s| (s.verdict, s.rows[0].1.clone())).collect()
+}
+
+fn proven(setting: usize) -> Value {
+    json!({ "setting": setting, "row": 0, "proof": proof() })
+}
+
+fn witnessed(setting: usize, z: [&str; 2]) -> Value {
+    json!({ "setting": setting, "row": 0, "witness": { "perturbation": [z] } })
+}
+
+fn served(setting: usize, by: usize) -> Value {
+    json!({ "setting": setting, "row": 0, "served_by": by })
+}
+
+/// The verdict is REJECTED because of what is wrong with the answer to this setting.
+#[track_caller]
+fn assert_setting_rejected(claim: &str, answers: &[Value], setting: usize, code: Code) -> Error {
+    let report = check_settings(claim, answers).unwrap();
+    assert_eq!((report.verdict(), report.settings[setting].verdict), (Verdict::Rejected, Verdict::Rejected));
+    match &report.settings[setting].rows[0].1 {
+        RowVerdict::Rejected(error) => {
+            assert_eq!(error.code, code, "{error}");
+            error.clone()
+        }
+        verdict => panic!("{verdict:?}"),
+    }
+}
+
+const REACHES: &str = "reaches = \"15/16\"";
+const TOLERANCE: &str = "tolerance = \"2\"";
+
+#[test]
+fn a_setting_that_reaches_needs_a_witness_and_no_proof() {
+    let claim = with_settings(&[REACHES]);
+    for answer in [proven(0), json!({ "row": 0 }), json!({ "row": 0, "served_by": 0, "proof": proof() })] {
+        assert_eq!(check_settings(&claim, &[answer]).err().map(|e| e.code), Some(Code::CertificateFormat));
+    }
+    let report = check_settings(&claim, &[witnessed(0, ["1", "-1"])]).unwrap();
+    assert_eq!(report.verdict(), Verdict::Verified);
+    assert!(matches!(&rows(&report)[..], [(_, RowVerdict::Reached { change })] if *change == support::int(1)));
+}
+
+#[test]
+fn rejects_witness_that_does_not_reach() {
+    let claim = with_settings(&[REACHES]);
+    for z in [["0", "0"], ["1/2", "-1/2"], ["7/8", "-7/8"]] {
+        assert_setting_rejected(&claim, &[witnessed(0, z)], 0, Code::WitnessHarmless);
+    }
+    // To reach is to move by at least that much, so exactly that much is enough.
+    let exactly = with_settings(&["reaches = 1"]);
+    assert_eq!(check_settings(&exactly, &[witnessed(0, ["1", "-1"])]).unwrap().verdict(), Verdict::Verified);
+    assert_setting_rejected(
+        &with_settings(&["reaches = \"1.001\""]),
+        &[witnessed(0, ["1", "-1"])],
+        0,
+        Code::WitnessHarmless,
+    );
+    assert_setting_rejected(&claim, &[witnessed(0, ["9/8", "-9/8"])], 0, Code::WitnessOutside);
+}
+
+#[test]
+fn some_row_that_reaches_is_enough_and_none_is_not() {
+    let claim =
+        CLAIM.replace("point = [\"0\", \"0\"]", "file = \"data.csv\"\nrows = [0, 1, 2]").replace(TOLERANCE, REACHES);
+    let check = |answers: &[Value]| {
+        let files = Files::new(&claim);
+        files.write("data.csv", b"0,0\n0,0\n1/4,0\n");
+        check_answers(&files, answers).unwrap()
+    };
+    let witness = |row: usize| json!({ "row": row, "witness": { "perturbation": [["1", "-1"]] } });
+    let (verdict, rows) = check(&[witness(1)]);
+    assert_eq!(verdict, Verdict::Verified);
+    assert!(matches!(
+        rows[..],
+        [(0, RowVerdict::Unanswered), (1, RowVerdict::Reached { .. }), (2, RowVerdict::Unanswered)]
+    ));
+    assert_eq!(check(&[]).0, Verdict::Rejected);
+    // A bad answer beside it rejects all the same.
+    let harmless = json!({ "row": 0, "witness": { "perturbation": [["0", "0"]] } });
+    assert_eq!(check(&[witness(1), harmless]).0, Verdict::Rejected);
+}
+
+#[test]
+fn rejects_answers_to_settings_that_do_not_exist_or_are_answered_twice() {
+    let claim = with_settings(&[TOLERANCE, TOLERANCE]);
+    for answers in [
+        vec![proven(0), proven(1), proven(2)],
+        vec![proven(usize::MAX)],
+        vec![proven(0), proven(1), proven(1)],
+        vec![proven(0), served(0, 1), proven(1)],
+    ] {
+        assert_eq!(check_settings(&claim, &answers).err().map(|e| e.code), Some(Code::CertificateRow), "{answers:?}");
+    }
+    let plain = [json!({ "setting": 1, "row": 0, "proof": proof() })];
+    assert_error(check_answers(&Files::new(CLAIM), &plain), Code::CertificateRow);
+}
+
+#[test]
+fn a_claim_whose_settings_are_partly_unanswered_is_rejected() {
+    let claim = with_settings(&[TOLERANCE, "tolerance = \"3\"", REACHES]);
+    let all = [proven(0), proven(1), witnessed(2, ["1", "-1"])];
+    assert_eq!(check_settings(&claim, &all).unwrap().verdict(), Verdict::Verified);
+    for missing in 0..3 {
+        let answers: Vec<Value> = (0..3).filter(|&i| i != missing).map(|i| all[i].clone()).collect();
+        let report = check_settings(&claim, &answers).unwrap();
+        assert_eq!(report.verdict(), Verdict::Rejected);
+        for (i, (verdict, row)) in rows(&report).into_iter().enumerate() {
+            let expected = if i == missing { Verdict::Rejected } else { Verdict::Verified };
+            assert_eq!((verdict, matches!(row, RowVerdict::Unanswered)), (expected, i == missing), "{i}");
+        }
+    }
+    // A refuted setting refutes the claim, whatever is unanswered.
+    let false_one = with_settings(&["tolerance = \"7/8\"", TOLERANCE]);
+    let report = check_settings(&false_one, &[witnessed(0, ["1", "-1"])]).unwrap();
+    assert_eq!(report.verdict(), Verdict::Refuted);
+}
+
+#[test]
+fn a_setting_is_served_by_the_proof_of_one_that_covers_it() {
+    let claim =
+        with_settings(&[TOLERANCE, "tolerance = 3", "amplitude = \"1/2\"\ntolerance = 2", "cutoff = 1\ntolerance = 2"]);
+    let report = check_settings(&claim, &[served(3, 0), served(1, 0), served(2, 0), proven(0)]).unwrap();
+    assert_eq!(report.verdict(), Verdict::Verified);
+    for (_, row) in &rows(&report)[1..] {
+        assert!(matches!(row, RowVerdict::Served { by: 0, established: Some(e) } if *e == support::int(2)), "{row:?}");
+    }
+}
+
+#[test]
+fn a_served_tolerance_may_be_smaller_than_the_servers_if_its_proof_establishes_it() {
+    // The proof establishes 2 although its own setting asks for 3 only.
+    let claim = with_settings(&["tolerance = 3", "tolerance = 2"]);
+    assert_eq!(check_settings(&claim, &[proven(0), served(1, 0)]).unwrap().verdict(), Verdict::Verified);
+    let tighter = with_settings(&["tolerance = 3", "tolerance = \"1.999\""]);
+    let error = assert_setting_rejected(&tighter, &[proven(0), served(1, 0)], 1, Code::ServedBy);
+    assert!(error.message.contains("establishes"), "{error}");
+}
+
+#[test]
+fn rejects_settings_served_by_one_that_does_not_exist_or_has_no_proof_of_its_own() {
+    let claim = with_settings(&[TOLERANCE, TOLERANCE, TOLERANCE]);
+    for (answers, setting) in [
+        (vec![proven(0), proven(1), served(2, 3)], 2),
+        (vec![proven(0), proven(1), served(2, usize::MAX)], 2),
+        // Itself; one that is not answered; one that is served itself, before or after it.
+        (vec![proven(0), proven(1), served(2, 2)], 2),
+        (vec![proven(0), served(2, 1)], 2),
+        (vec![proven(0), served(1, 0), served(2, 1)], 2),
+        (vec![served(0, 1), served(1, 2), proven(2)], 0),
+        (vec![served(0, 1), served(1, 0), proven(2)], 0),
+    ] {
+        let error = assert_setting_rejected(&claim, &answers, setting, Code::ServedBy);
+        assert!(error.message.contains("there is no setting") || error.message.contains("of its own"), "{error}");
+    }
+    // One that is refuted, and one whose proof is rejected.
+    let claim = with_settings(&["tolerance = \"7/8\"", "tolerance = \"7/8\""]);
+    assert_setting_rejected(&claim, &[witnessed(0, ["1", "-1"]), served(1, 0)], 1, Code::ServedBy);
+    assert_setting_rejected(&claim, &[proven(0), served(1, 0)], 1, Code::ServedBy);
+}
+
+#[test]
+fn rejects_settings_served_by_one_that_does_not_cover_them() {
+    let other_scale = "scale = { family = \"none\" }\ntolerance = 9";
+    for (server, with) in [
+        (TOLERANCE, "amplitude = 2\ntolerance = 9"),
+        ("amplitude = \"1/2\"\ntolerance = 2", TOLERANCE),
+        (TOLERANCE, "tensor = \"h\"\ntolerance = 9"),
+        (TOLERANCE, "coarse = { matrix = [[\"1/2\"]] }\ntolerance = 9"),
+        (TOLERANCE, other_scale),
+        (TOLERANCE, "scale = { family = \"groups\", levels = [[[0, 1]]], cutoff = 1 }\ntolerance = 9"),
+    ] {
+        let claim = with_settings(&[server, with]);
+        let error = assert_setting_rejected(&claim, &[proven(0), served(1, 0)], 1, Code::ServedBy);
+        assert!(error.message.contains("do not include"), "{error}");
+    }
+    // The server is the finer cutoff, of which nothing moves at all.
+    let finer = with_settings(&["cutoff = 1\ntolerance = 2", TOLERANCE]);
+    assert_setting_rejected(&finer, &[proven(0), served(1, 0)], 1, Code::ServedBy);
+    // A band is no server for the whole of what the cutoff hides, but is served by it.
+    let band = with_settings(&["seen = 1\ntolerance = 2", TOLERANCE]);
+    assert_setting_rejected(&band, &[proven(0), served(1, 0)], 1, Code::ServedBy);
+    assert_eq!(check_settings(&band, &[proven(1), served(0, 1)]).unwrap().verdict(), Verdict::Verified);
+}
+
+#[test]
+fn rejects_settings_served_by_another_kind_of_property() {
+    let matrix = "coarse = { matrix = [[\"1\"], [\"0\"]] }";
+    let winner = format!("{matrix}\ndecision = \"winner\"");
+    let tolerance = format!("{matrix}\ntolerance = 9");
+    let four = json!({ "setting": 0, "row": 0, "proof": changed(proof(), "/nodes/0/close", json!([{}, {}, {}, {}])) });
+    let claim = with_settings(&[&tolerance, &winner]);
+    let error = assert_setting_rejected(&claim, &[four, served(1, 0)], 1, Code::ServedBy);
+    assert!(error.message.contains("claims"), "{error}");
+    let claim = with_settings(&[TOLERANCE, REACHES]);
+    assert_setting_rejected(&claim, &[proven(0), served(1, 0)], 1, Code::ServedBy);
+    assert_setting_rejected(&claim, &[served(0, 1), witnessed(1, ["1", "-1"])], 0, Code::ServedBy);
+}
+
+// ---- separated scales
+
+/// Modes (1, 1) and (1, −1): the band that sees the sum and hides nothing, and all that is finer.
+fn separated(below: &str, band: &str) -> String {
+    let modes = "family = \"matrix\", modes = [[1, 1], [1, -1]]";
+    let claim = CLAIM.replace("family = \"block-mean\", shape = [2], cutoff = 2", &format!("{modes}, cutoff = 1"));
+    let claim = claim.replace("tolerance = \"2\"\n", "");
+    format!("{claim}[[setting]]\ncutoff = 1\n{below}\n[[setting]]\ncutoff = 0\nseen = 1\n{band}\n")
+}
+
+/// A proof for the kernel: `h.pre` over x₁ + x₂ = 0.
+fn kernel_proof() -> Value {
+    let refine = |row: usize, side: &str, mantissa: i64| {
+        let dual = json!({ "tensor": 1, "exponent": 1, "mantissas": [mantissa] });
+        json!({ "tensor": 0, "rows": [row], "side": side, "duals": [dual] })
+    };
+    // The first neuron is 2x₁ + x₂, the second x₁ − x₂: subtract 3/2, and 0, times the sum.
+    let refine = json!([refine(0, "upper", -3), refine(0, "lower", 3), refine(1, "upper", 0), refine(1, "lower", 0)]);
+    let nodes = json!([{ "refine": refine, "close": [{}, {}] }]);
+    json!({ "setting": 0, "row": 0, "proof":
+        { "slope_bits": 2, "tensors": ["h.pre", "perturb[0].seen"], "nodes": nodes } })
+}
+
+#[test]
+fn separated_scales_are_reported_with_their_gap() {
+    // At (1, 1) the neurons are 3 and 1, so y rises from −1 to 2.
+    let claim = separated(TOLERANCE, "reaches = \"5/2\"");
+    let report = check_settings(&claim, &[kernel_proof(), witnessed(1, ["1", "1"])]).unwrap();
+    assert_eq!(report.verdict(), Verdict::Verified, "{:?}", rows(&report));
+    let Some(established) = report.settings[0].rows[0].1.established().cloned() else { panic!("a tolerance") };
+    let [found] = &report.separations[..] else { panic!("{:?}", report.separations) };
+    assert_eq!((found.below, found.band), (0, 1));
+    assert_eq!(found.gap, Some(support::int(3) / established));
+}
+
+#[test]
+fn a_gap_over_nothing_is_without_limit() {
+    let claim = separated("amplitude = 0\ntolerance = 0", "amplitude = 0\nreaches = 0");
+    let report = check_settings(&claim, &[kernel_proof(), witnessed(1, ["0", "0"])]).unwrap();
+    assert_eq!(report.verdict(), Verdict::Verified, "{:?}", rows(&report));
+    assert_eq!(report.separations.iter().map(|s| s.gap.clone()).collect::<Vec<_>>(), [None]);
+}
+
+#[test]
+fn settings_that_do_not_fit_together_separate_nothing() {
+    for (below, band) in [
+        // Another amplitude, another output, another property, a band of another rung.
+        (TOLERANCE, "amplitude = \"3/4\"\nreaches = 1"),
+        (TOLERANCE, "coarse = { matrix = [[2]] }\nreaches = 1"),
+    ] {
+        let report = check_settings(&separated(below, band), &[kernel_proof(), witnessed(1, ["3/4", "3/4"])]).unwrap();
+        assert_eq!((report.verdict(), report.separations.len()), (Verdict::Verified, 0), "{:?}", rows(&report));
+    }
+    // Nothing is separated by what is not verified.
+    let claim = separated(TOLERANCE, REACHES);
+    for answers in
+        [vec![kernel_proof()], vec![witnessed(1, ["1", "1"])], vec![kernel_proof(), witnessed(1, ["0", "0"])]]
+    {
+        let report = check_settings(&claim, &answers).unwrap();
+        assert_eq!((report.verdict(), report.separations.len()), (Verdict::Rejected, 0));
+    }
+}
+
+#[test]
+fn rejects_witness_outside_of_the_band_of_a_setting() {
+    let claim = separated(TOLERANCE, REACHES);
+    let error = assert_setting_rejected(&claim, &[kernel_proof(), witnessed(1, ["1", "-1"])], 1, Code::WitnessOutside);
+    assert!(error.message.contains("rung 1"), "{error}");
 }

@@ -22,7 +22,12 @@ use support::{default_proof, int, parse_claim, read_model};
 
 type Vector = Vec<Rational>;
 
-const WILD: Plan = Plan { net: Size { inputs: 4, steps: 7, relus: 8, wild: true }, perturbs: 2, input_only: false };
+const WILD: Plan = Plan {
+    net: Size { inputs: 4, steps: 7, relus: 8, wild: true },
+    perturbs: 2,
+    input_only: false,
+    only_blocks: false,
+};
 const POINTS: usize = 6;
 
 fn cases(cases: u32) -> Runner {
@@ -135,10 +140,10 @@ fn assert_slacks_hold(problem: &Problem, proof: &Proof, points: &[Vec<Vector>]) 
 }
 
 proptest! {
-    #![proptest_config(cases(96))]
+    #![proptest_config(cases(256))]
 
     #[test]
-    fn random_proofs_never_exclude_a_point_of_the_domain(mut tape in tape(600)) {
+    fn random_proofs_never_exclude_a_point_of_the_domain(mut tape in tape(900)) {
         let study = random_study(&mut tape, WILD);
         let points = points(&mut tape, &study);
         for _ in 0..2 {
@@ -150,7 +155,7 @@ proptest! {
     }
 
     #[test]
-    fn default_proofs_never_exclude_a_point_of_the_domain(mut tape in tape(400)) {
+    fn default_proofs_never_exclude_a_point_of_the_domain(mut tape in tape(700)) {
         let study = random_study(&mut tape, WILD);
         let points = points(&mut tape, &study);
         let proof = Proof::new(&default_proof(&study.network, &study.problem), &study.problem).unwrap();
@@ -160,7 +165,7 @@ proptest! {
 
     /// `witness::check` says that a point breaks the claim if and only if the reference says so.
     #[test]
-    fn a_witness_breaks_the_claim_exactly_if_the_reference_output_does(mut tape in tape(400)) {
+    fn a_witness_breaks_the_claim_exactly_if_the_reference_output_does(mut tape in tape(700)) {
         let study = random_study(&mut tape, WILD);
         let output = study.net.output();
         let clean = &study.clean()[output];
@@ -223,13 +228,40 @@ fn the_random_studies_are_not_trivial() {
     use proptest::strategy::ValueTree;
     let mut runner = proptest::test_runner::TestRunner::deterministic();
     let (mut studies, mut relus, mut moved, mut valid) = (0, 0, 0, 0);
-    for _ in 0..100 {
-        let mut tape = tape(400).new_tree(&mut runner).unwrap().current();
+    let kinds = [
+        "family = \"none\"",
+        "\"block-mean\"",
+        "\"haar\"",
+        "\"cdf-5-3\"",
+        "\"cdf-1-3\"",
+        "\"orthogonal-4\"",
+        "\"groups\"",
+        "modes = ",
+        "generator = ",
+        "\"dct\"",
+        "nested = ",
+        "bounds = ",
+        "residual = ",
+        "weights = \"all\"",
+        "weights = [",
+        "error = \"relative\"",
+        "error = \"absolute\"",
+    ];
+    let mut moving = [0; 17];
+    for _ in 0..400 {
+        let mut tape = tape(700).new_tree(&mut runner).unwrap().current();
         let study = random_study(&mut tape, WILD);
         studies += 1;
         relus += usize::from(study.net.relus() > 0);
         valid += usize::from(study.valid.is_some());
-        moved += usize::from(study.point(&mut tape).moved[study.net.output()].iter().any(|d| !d.is_zero()));
+        let moves = study.point(&mut tape).moved[study.net.output()].iter().any(|d| !d.is_zero());
+        moved += usize::from(moves);
+        for (kind, count) in kinds.iter().zip(&mut moving) {
+            *count += usize::from(moves && study.text.contains(kind));
+        }
     }
     assert!(relus > studies / 2 && moved > studies / 3 && valid > studies / 8, "{relus} {moved} {valid} of {studies}");
+    for (kind, count) in kinds.iter().zip(moving) {
+        assert!(count >= 4, "{kind}: {count} of {studies} studies move the output");
+    }
 }

@@ -14,6 +14,9 @@ use crate::verify::Files;
 use crate::weights::Values;
 use std::sync::Arc;
 
+/// More items than any tensor or dictionary has.
+const MAX_ITEMS: usize = 1 << 24;
+
 /// The ladder that a `scale` table names, with the items of the other keys that it may have.
 pub fn ladder<'a, const N: usize>(
     item: &Item<'a>,
@@ -102,7 +105,7 @@ fn family<'a, const N: usize>(
             let ([_, atoms, levels, prefixes, bounds, residual], found) = item.table_with(keys, others)?;
             let partition = match (levels.is_given(), prefixes.is_given()) {
                 (true, false) => nested(&levels, Partition::new(groups(&levels)?, None))?,
-                (false, true) => nested(&prefixes, Partition::prefixes(&prefixes.list(Item::count)?))?,
+                (false, true) => nested(&prefixes, Partition::prefixes(&kept(&prefixes)?))?,
                 _ => return item.error(Code::ClaimMissingKey, "a dictionary needs either `levels` or `nested`"),
             };
             let residual = residual.non_negative()?;
@@ -138,7 +141,23 @@ pub fn grid(shape_item: &Item<'_>, spatial: &Item<'_>) -> Result<Grid> {
 }
 
 fn groups(item: &Item<'_>) -> Result<Vec<Vec<Vec<u32>>>> {
-    item.list(|level| level.list(|group| Ok(super::distinct(group)?.into_iter().map(|i| i as u32).collect())))
+    item.list(|level| {
+        level.list(|group| {
+            let items = super::distinct(group)?;
+            let last = items.last().copied().unwrap_or_default();
+            group.ensure(last < MAX_ITEMS, Code::ClaimShape, format!("there is no item {last} in any tensor"))?;
+            Ok(items.into_iter().map(|i| i as u32).collect())
+        })
+    })
+}
+
+/// Numbers of atoms.
+fn kept(item: &Item<'_>) -> Result<Vec<usize>> {
+    item.list(|number| {
+        let kept = number.count()?;
+        number.ensure(kept <= MAX_ITEMS, Code::ClaimShape, format!("{kept} are more atoms than are read"))?;
+        Ok(kept)
+    })
 }
 
 fn filters(item: &Item<'_>) -> Result<Filters> {
@@ -211,7 +230,6 @@ fn stored(item: &Item<'_>, files: &mut Files) -> Result<Array> {
 /// The products of a square matrix of modes for every axis; `matrix` may be a list of two if the axes differ.
 fn dct(grid: &Grid, item: &Item<'_>, files: &mut Files) -> Result<Modes> {
     let (height, width) = grid.plane();
-    let channels = grid.shape.iter().product::<usize>() / (height * width);
     let one =
         |n: usize| Array { shape: vec![1, 1], values: Values::Rational(vec![Rational::from_integer(1.into()); n]) };
     let (vertical, horizontal) = if item.is_table_with("vertical") {
@@ -226,5 +244,7 @@ fn dct(grid: &Grid, item: &Item<'_>, files: &mut Files) -> Result<Modes> {
     let message =
         format!("a plane of {height}×{width} needs square matrices of these sizes, and at most 4096 elements");
     item.ensure(fits, Code::ClaimShape, message)?;
+    let channels = grid.shape[..grid.shape.len() - grid.spatial].iter().try_fold(1_usize, |n, &d| n.checked_mul(d));
+    let Some(channels) = channels else { return item.error(Code::ClaimShape, "`shape` has too many elements") };
     Ok(Modes::products(channels, &vertical, &horizontal))
 }

@@ -15,6 +15,11 @@ pub struct Grid {
 }
 
 impl Grid {
+    /// Number of elements of the tensor, unless it is beyond all counting.
+    pub fn elements(&self) -> Option<usize> {
+        self.shape.iter().try_fold(1, |n: usize, &d| n.checked_mul(d))
+    }
+
     fn axes(&self) -> &[usize] {
         &self.shape[self.shape.len() - self.spatial..]
     }

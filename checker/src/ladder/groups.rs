@@ -71,13 +71,15 @@ impl Partition {
     /// The groups of a rung over a tensor of `len` elements; with a shape, one copy for every position of the other axes.
     pub fn groups(&self, rung: usize, len: usize) -> Result<Vec<Vec<u32>>, String> {
         let items = self.shape.as_ref().map_or(len, |shape| shape[0]);
-        let inner = self.shape.as_ref().map_or(1, |shape| shape[1..].iter().product());
-        if items.checked_mul(inner) != Some(len) {
+        let others = self.shape.as_ref().map_or(&[][..], |shape| &shape[1..]);
+        let inner = others.iter().try_fold(1_usize, |n, &d| n.checked_mul(d));
+        let fits = |inner: &usize| items.checked_mul(*inner) == Some(len);
+        let Some(inner) = inner.filter(fits) else {
             return Err(format!(
                 "`shape` {:?} does not fit its {len} elements",
                 self.shape.as_deref().unwrap_or_default()
             ));
-        }
+        };
         if let Some(i) = self.levels.iter().flatten().flatten().find(|&&i| i as usize >= items) {
             return Err(format!("the ladder names the item {i}; there are {items}, counted from 0"));
         }

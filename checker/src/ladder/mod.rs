@@ -153,23 +153,26 @@ impl Ladder {
 
     /// The perturbations below `cutoff`, which the ladder has, of a tensor of `len` elements.
     pub fn generator(&self, cutoff: usize, amplitude: &[Rational], len: usize) -> Result<Generator, String> {
-        let fits = |shape: &[usize]| {
-            let count = shape.iter().try_fold(1_usize, |n, &d| n.checked_mul(d));
-            if count == Some(len) { Ok(()) } else { Err(format!("`shape` {shape:?} does not fit its {len} elements")) }
+        let fits = |grid: &Grid| {
+            if grid.elements() == Some(len) {
+                Ok(())
+            } else {
+                Err(format!("`shape` {:?} does not fit its {len} elements", grid.shape))
+            }
         };
         let every = || vec![amplitude[0].clone(); len];
         match self {
             Ladder::None => Ok(Generator::direct(&every(), vec![], None)),
             Ladder::BlockMean(grid) => {
-                fits(&grid.shape)?;
+                fits(grid)?;
                 Ok(Generator::direct(&every(), grid.blocks(cutoff), None))
             }
             Ladder::Haar(grid) => {
-                fits(&grid.shape)?;
+                fits(grid)?;
                 grid.haar(cutoff, amplitude, len).ok_or_else(too_large)
             }
             Ladder::Wavelet(grid, filters) => {
-                fits(&grid.shape)?;
+                fits(grid)?;
                 filters.generator(grid, cutoff, amplitude, len).ok_or_else(too_large)
             }
             Ladder::Groups(partition) => {
@@ -205,7 +208,7 @@ impl Ladder {
     /// elements. Without `hidden`, all that `seen` sees; without `seen`, all that `hidden` does not.
     pub fn band(&self, seen: Option<usize>, hidden: Option<usize>, len: usize) -> Result<Vec<Row>, String> {
         let rows = match self {
-            Ladder::BlockMean(grid) if grid.shape.iter().product::<usize>() == len => {
+            Ladder::BlockMean(grid) if grid.elements() == Some(len) => {
                 groups::band(seen.map(|k| grid.blocks(k)), hidden.map(|k| grid.blocks(k)), len)
             }
             Ladder::Groups(partition) => {

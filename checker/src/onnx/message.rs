@@ -38,7 +38,8 @@ pub const DEFAULT_DOMAINS: [&str; 2] = ["", "ai.onnx"];
 /// What a name in the graph stands for.
 #[derive(Clone)]
 pub struct Value {
-    /// The name by which a node uses it; empty for what a node computes on the way.
+    /// The name under which it was first defined: a stored constant keeps it when its elements are moved, so that all of
+    /// its uses are known to be of one constant. Empty before it is defined.
     pub name: String,
     pub shape: Vec<usize>,
     pub content: Content,

@@ -110,7 +110,10 @@ impl Builder {
     }
 
     /// Binds a name, once.
-    pub fn define(&mut self, name: &str, value: Value) -> Result<()> {
+    pub fn define(&mut self, name: &str, mut value: Value) -> Result<()> {
+        if value.name.is_empty() {
+            name.clone_into(&mut value.name);
+        }
         // The exact values of an activation tensor are big integers, so its elements count more.
         let weight = if matches!(value.content, Node(_)) { 16 } else { 1 };
         self.total += weight * value.shape.iter().product::<usize>();
@@ -150,7 +153,7 @@ impl Builder {
         let operand = |name: &str| match self.values.get(name) {
             None if name.is_empty() => Ok(None),
             None => Err(error(Code::OnnxFormat, format!("input `{name}` is not defined before this node"))),
-            Some(value) => Ok(Some(Value { name: name.to_owned(), ..value.clone() })),
+            Some(value) => Ok(Some(value.clone())),
         };
         let operands: Vec<_> = node.texts(1)?.into_iter().map(operand).collect::<Result<_>>()?;
         let shapes: Vec<_> = operands.iter().flatten().map(|value| value.shape.clone()).collect();
@@ -247,10 +250,9 @@ impl Builder {
                 Node(node) => terms.push(gather(node, &x.shape, &index, Values::Rational(vec![factor]))?),
                 Constant(values) => {
                     offset = Some(bias(&values.select(&index).map(|v| v * &factor)));
-                    // A constant that is broadcast has fewer values than the output, and is no parameter of its own.
-                    if values.len() == index.len() && !x.name.is_empty() {
-                        parameters.push(Parameter { name: x.name, term: None, factor });
-                    }
+                    // A constant that is broadcast has fewer values than the output.
+                    let fixed = values.len() != index.len();
+                    parameters.push(Parameter { name: x.name, term: None, factor, fixed });
                 }
             }
         }
@@ -272,7 +274,8 @@ impl Builder {
             factors = factors.map(Rational::recip);
         }
         let term = gather(node, &x.shape, &shape::broadcast_index(&x.shape, &shape), factors)?;
-        self.push(out, shape, Op::Affine { terms: vec![term], bias: None }, vec![])
+        let parameters = vec![Parameter { name: w.name, term: None, factor: Rational::one(), fixed: true }];
+        self.push(out, shape, Op::Affine { terms: vec![term], bias: None }, parameters)
     }
 
     /// A matrix product with a constant on either side. Its matrix acts along one axis of the other operand: the last
@@ -295,8 +298,7 @@ impl Builder {
         let linear = fit(Linear::dense(outer, rows, cols, inner, weights(matrix)?))?;
         let mut shape = x.shape;
         shape[axis] = rows;
-        let parameter = Parameter { name: w.name, term: Some(0), factor: Rational::one() };
-        let parameters = if parameter.name.is_empty() { vec![] } else { vec![parameter] };
+        let parameters = vec![Parameter { name: w.name, term: Some(0), factor: Rational::one(), fixed: false }];
         self.push(out, shape, Op::Affine { terms: vec![(node, Arc::new(linear))], bias: None }, parameters)
     }
 

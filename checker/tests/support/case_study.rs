@@ -1,9 +1,10 @@
-//! Random claims about random networks, points of their domains, and random proofs. The domain is written here from
-//! the meaning of the families, not with the checker's `ladder`.
+//! Random claims about random networks, points of their domains, and random proofs.
 
+pub use super::families::{Family, Perturb};
+use super::families::{amplitude, list, random_perturb};
 use super::reference::{Net, Size, random_net};
 use super::tape::Tape;
-use super::{ancestors, int, parse_claim, pre_activations, ratio, read_model, tensor_names};
+use super::{ancestors, parse_claim, pre_activations, ratio, read_model, tensor_names};
 use num::{One, Signed, Zero};
 use scalecheck::certificate::{
     CloseText, DualText, MultiplierText, NodeText, ProofText, RefineText, Side, SlopesText, SplitText,
@@ -15,26 +16,6 @@ use scalecheck::number::Rational;
 use scalecheck::problem::Problem;
 
 type Vector = Vec<Rational>;
-/// Channel, row and column of an element.
-type Place = (usize, usize, usize);
-
-#[derive(Clone, Debug)]
-pub enum Family {
-    None,
-    /// The blocks.
-    BlockMean(Vec<Vec<usize>>),
-    /// One detail a variable: (element, sign) for each element that it touches.
-    Haar(Vec<Vec<(usize, i64)>>),
-}
-
-#[derive(Clone, Debug)]
-pub struct Perturb {
-    /// Tensor of the network.
-    pub site: usize,
-    pub family: Family,
-    /// One a variable.
-    pub amplitude: Vector,
-}
 
 /// A network, a claim about it, and the problem that the checker derives.
 pub struct Study {
@@ -56,101 +37,6 @@ pub struct Point {
     pub moved: Vec<Vector>,
 }
 
-/// A grid in claim text, its elements by (channel, row, column), and the block sides that divide it.
-fn grid(tape: &mut Tape, len: usize) -> (String, Vec<Place>, usize, Vec<usize>) {
-    let mut plans = vec![(vec![len], 1)];
-    if len.is_multiple_of(2) {
-        plans.extend([(vec![2, len / 2], 1), (vec![len / 2, 2], 2)]);
-    }
-    let (shape, spatial) = tape.pick(&plans).clone();
-    let (height, width) = if spatial == 2 { (shape[0], shape[1]) } else { (1, shape[shape.len() - 1]) };
-    let places = (0..len).map(|i| (i / (height * width), i / width % height, i % width)).collect();
-    let fits = |side: &usize| width % side == 0 && (spatial == 1 || height % side == 0);
-    let sides = (1..=width).filter(fits).collect();
-    let shape: Vec<String> = shape.iter().map(ToString::to_string).collect();
-    (format!("shape = [{}], spatial = {spatial}", shape.join(", ")), places, spatial, sides)
-}
-
-/// The elements of each block of this side, in row-major order of blocks.
-fn blocks(places: &[Place], spatial: usize, side: usize) -> Vec<Vec<usize>> {
-    let key = |&(channel, row, col): &Place| (channel, if spatial == 2 { row / side } else { row }, col / side);
-    let mut keys: Vec<_> = places.iter().map(key).collect();
-    keys.sort_unstable();
-    keys.dedup();
-    keys.iter().map(|k| (0..places.len()).filter(|&i| key(&places[i]) == *k).collect()).collect()
-}
-
-fn largest_mostly(tape: &mut Tape, sides: &[usize]) -> usize {
-    if tape.one_in(3) { *tape.pick(sides) } else { sides.iter().copied().max().unwrap_or(1) }
-}
-
-fn amplitude(tape: &mut Tape) -> Rational {
-    tape.pick(&[ratio(1, 32), ratio(1, 2), ratio(1, 3), int(1), ratio(5, 7), int(3), int(2), int(0)]).clone()
-}
-
-fn perturb(tape: &mut Tape, net: &Net, site: usize) -> (Perturb, String) {
-    let len = net.len(site);
-    let site_name = if site == 0 && tape.one_in(2) { "input" } else { &net.names[site] };
-    let one = amplitude(tape);
-    let mut given = format!("\"{one}\"");
-    let (family, amplitude, scale) = match tape.below(3) {
-        0 => (Family::None, vec![one; len], "family = \"none\"".to_owned()),
-        1 => {
-            let (shape, places, spatial, sides) = grid(tape, len);
-            let side = largest_mostly(tape, &sides);
-            let scale = format!("family = \"block-mean\", {shape}, cutoff = {side}");
-            (Family::BlockMean(blocks(&places, spatial, side)), vec![one; len], scale)
-        }
-        _ => {
-            let (shape, places, spatial, sides) = grid(tape, len);
-            let sides: Vec<usize> = sides.into_iter().filter(|s| s.is_power_of_two()).collect();
-            let cutoff = largest_mostly(tape, &sides);
-            let bands = cutoff.ilog2() as usize;
-            let each: Vector = match bands > 1 && tape.one_in(2) {
-                true => (0..bands).map(|_| self::amplitude(tape)).collect(),
-                false => vec![one.clone(); bands],
-            };
-            if each.iter().any(|a| *a != one) {
-                let list: Vec<String> = each.iter().map(|a| format!("\"{a}\"")).collect();
-                given = format!("[{}]", list.join(", "));
-            }
-            let (mut details, mut amplitude) = (Vec::new(), Vec::new());
-            for (band, a) in each.iter().enumerate() {
-                let side = 2 << band;
-                // Left − right; on planes also top − bottom, and the product of the two.
-                let kinds: &[(bool, bool)] =
-                    if spatial == 2 { &[(true, false), (false, true), (true, true)] } else { &[(true, false)] };
-                for &(by_col, by_row) in kinds {
-                    for block in blocks(&places, spatial, side) {
-                        let sign = |&i: &usize| {
-                            let (_, row, col) = places[i];
-                            let second_half = |p: usize| p % side >= side / 2;
-                            let flips =
-                                usize::from(by_col && second_half(col)) + usize::from(by_row && second_half(row));
-                            (i, if flips == 1 { -1 } else { 1 })
-                        };
-                        details.push(block.iter().map(sign).collect());
-                        amplitude.push(a.clone());
-                    }
-                }
-            }
-            let scale = format!("family = \"haar\", {shape}, cutoff = {cutoff}");
-            if details.is_empty() {
-                // No detail is finer than one element: the checker has one variable an element, all zero.
-                (Family::None, vec![Rational::zero(); len], scale)
-            } else {
-                (Family::Haar(details), amplitude, scale)
-            }
-        }
-    };
-    let text = format!("[[perturb]]\nsite = \"{site_name}\"\nscale = {{ {scale} }}\namplitude = {given}\n");
-    (Perturb { site, family, amplitude }, text)
-}
-
-fn list(v: &[Rational]) -> String {
-    v.iter().map(|r| format!("\"{r}\"")).collect::<Vec<_>>().join(", ")
-}
-
 /// What to study.
 #[derive(Clone, Copy)]
 pub struct Plan {
@@ -158,6 +44,8 @@ pub struct Plan {
     pub perturbs: usize,
     /// Perturb the input only.
     pub input_only: bool,
+    /// Perturb by the families `none`, `block-mean` and `haar` only.
+    pub only_blocks: bool,
 }
 
 pub fn random_study(tape: &mut Tape, plan: Plan) -> Study {
@@ -178,7 +66,7 @@ pub fn random_study(tape: &mut Tape, plan: Plan) -> Study {
     let mut perturbs = Vec::new();
     for _ in 0..1 + tape.below(plan.perturbs) {
         let site = if plan.input_only || tape.one_in(2) { 0 } else { tape.below(net.names.len()) };
-        let (perturb, part) = perturb(tape, &net, site);
+        let (perturb, part) = random_perturb(tape, &net, site, plan.only_blocks);
         perturbs.push(perturb);
         text += &part;
     }
@@ -212,26 +100,21 @@ pub fn random_study(tape: &mut Tape, plan: Plan) -> Study {
 impl Study {
     /// What values of the variables add to each tensor.
     pub fn delta(&self, z: &[Vector]) -> Vec<Vector> {
+        self.effect(z).0
+    }
+
+    /// What values of the variables add to each tensor, and to the constants of each.
+    fn effect(&self, z: &[Vector]) -> (Vec<Vector>, Vec<Vec<Vector>>) {
         let net = &self.net;
         let mut delta: Vec<Vector> = (0..net.names.len()).map(|t| vec![Rational::zero(); net.len(t)]).collect();
-        for (p, z) in self.perturbs.iter().zip(z) {
-            match &p.family {
-                Family::Haar(details) => {
-                    for (detail, z) in details.iter().zip(z) {
-                        for &(i, sign) in detail {
-                            delta[p.site][i] += z * int(sign);
-                        }
-                    }
-                }
-                _ => delta[p.site].iter_mut().zip(z).for_each(|(d, z)| *d += z),
-            }
-        }
-        delta
+        let mut changes = net.unchanged();
+        self.perturbs.iter().zip(z).for_each(|(p, z)| p.add(z, &mut delta, &mut changes));
+        (delta, changes)
     }
 
     /// A point of the domain, often on its boundary.
     pub fn point(&self, tape: &mut Tape) -> Point {
-        let mut z: Vec<Vector> = self.perturbs.iter().map(|p| variables(tape, p)).collect();
+        let mut z: Vec<Vector> = self.perturbs.iter().map(|p| p.sample(tape)).collect();
         if let Some((low, high)) = &self.valid {
             // The domain is convex and contains zero: shrink what enters at the input until it fits.
             let delta = &self.delta(&z)[0];
@@ -244,7 +127,7 @@ impl Study {
                 }
             }
             for (p, z) in self.perturbs.iter().zip(&mut z) {
-                if p.site == 0 {
+                if p.site == Some(0) {
                     z.iter_mut().for_each(|z| *z *= &shrink);
                 }
             }
@@ -252,23 +135,22 @@ impl Study {
         self.point_at(z)
     }
 
-    /// The variables of a point in the order of the problem's blocks, which is the order of their sites in the graph.
+    /// The variables of a point, one list for each block of the problem's domain.
     pub fn by_block(&self, z: &[Vector]) -> Vec<Vector> {
-        let of = |name: &str| (0..z.len()).find(|i| name == format!("perturb[{i}]"));
-        self.problem.domain.iter().map(|v| z[of(&v.name).unwrap_or_else(|| panic!("{}", v.name))].clone()).collect()
+        self.perturbs.iter().zip(z).flat_map(|(p, z)| p.blocks(z)).map(<[Rational]>::to_vec).collect()
     }
 
     pub fn point_at(&self, z: Vec<Vector>) -> Point {
-        let delta = self.delta(&z);
+        let (delta, changes) = self.effect(&z);
         let clean = self.clean();
-        let values = self.net.evaluate(&self.x, &delta, None);
+        let values = self.net.evaluate(&self.x, &delta, &changes, None);
         let moved = values.iter().zip(&clean).map(|(v, c)| v.iter().zip(c).map(|(v, c)| v - c).collect()).collect();
         Point { z, delta, moved }
     }
 
     pub fn clean(&self) -> Vec<Vector> {
         let none: Vec<Vector> = (0..self.net.names.len()).map(|_| vec![]).collect();
-        self.net.evaluate(&self.x, &none, None)
+        self.net.evaluate(&self.x, &none, &self.net.unchanged(), None)
     }
 
     /// Deviation of every tensor of the problem, by the reference interpreter; `None` for one without a name of its
@@ -280,40 +162,19 @@ impl Study {
                 found[position] = Some(point.moved[t].clone());
             }
         }
-        for (i, z) in point.z.iter().enumerate() {
+        for (i, (p, z)) in self.perturbs.iter().zip(&point.z).enumerate() {
             // A variable that is the site itself already has the site's deviation.
-            if let Some(position) = self.problem.find(&format!("perturb[{i}]")) {
-                found[position] = Some(z.clone());
+            for (block, suffix) in p.blocks(z).into_iter().zip(["", ".residual"]) {
+                if let Some(position) = self.problem.find(&format!("perturb[{i}]{suffix}")) {
+                    found[position] = Some(block.to_vec());
+                }
+            }
+            if let Some(position) = self.problem.find(&format!("perturb[{i}].seen")) {
+                found[position] = Some(vec![Rational::zero(); self.problem.tensors[position].centre.len()]);
             }
         }
         found
     }
-}
-
-/// Values of one perturbation's variables, before the valid range.
-fn variables(tape: &mut Tape, p: &Perturb) -> Vector {
-    let Family::BlockMean(blocks) = &p.family else {
-        return p.amplitude.iter().map(|a| a * tape.unit()).collect();
-    };
-    let mut z = vec![Rational::zero(); p.amplitude.len()];
-    for block in blocks {
-        // Opposite values in random pairs; then every element is in at most one pair, and the sum is zero.
-        let mut left = block.clone();
-        while left.len() >= 2 {
-            let (i, j) = (left.swap_remove(tape.below(left.len())), left.swap_remove(tape.below(left.len())));
-            let mut value = &p.amplitude[i] * tape.unit();
-            if left.len() == 1 {
-                // Three are left: give the third one a half from each of the two others.
-                let k = left.remove(0);
-                value /= int(2);
-                z[k] = &value * int(-2);
-                (z[i], z[j]) = (value.clone(), value);
-            } else {
-                (z[i], z[j]) = (value.clone(), -value);
-            }
-        }
-    }
-    z
 }
 
 /// A random proof: any slopes, multipliers, refinements and splits that can be written down.

@@ -3,6 +3,7 @@
 #![allow(dead_code)] // Every test file uses a part of this module.
 
 pub mod case_study;
+pub mod families;
 pub mod onnx;
 pub mod optimum;
 pub mod reference;

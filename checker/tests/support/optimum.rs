@@ -199,7 +199,7 @@ impl Study {
                     });
                 }
             }
-            if let Family::BlockMean(blocks) = &p.family {
+            if let Family::ZeroSum(blocks) = &p.family {
                 for block in blocks {
                     let members: Vec<usize> = block.iter().map(|i| first + i).collect();
                     for sign in [1, -1] {
@@ -210,7 +210,7 @@ impl Study {
             }
             first += p.amplitude.len();
         }
-        if let Some((low, high)) = self.valid.as_ref().filter(|_| self.perturbs.iter().any(|p| p.site == 0)) {
+        if let Some((low, high)) = self.valid.as_ref().filter(|_| self.perturbs.iter().any(|p| p.site == Some(0))) {
             for (i, d) in self.affine(&|z| self.delta(z)[0].clone()).into_iter().enumerate() {
                 let negated = d.c.iter().map(|c| -c).collect();
                 found.push(Constraint { normal: d.c, bound: high - &self.x[i], kind: Kind::ValidHigh(i) });
@@ -221,7 +221,7 @@ impl Study {
     }
 
     fn values(&self, z: &[Vector], phases: &[bool]) -> Vec<Vector> {
-        self.net.evaluate(&self.x, &self.delta(z), Some(phases))
+        self.net.evaluate(&self.x, &self.delta(z), &self.net.unchanged(), Some(phases))
     }
 
     /// That the first `known` neurons, those of `which`, have these phases.

@@ -9,13 +9,24 @@ use scalecheck::number::Rational;
 use std::rc::Rc;
 
 type Vector = Vec<Rational>;
-type Function = dyn Fn(&[Vector]) -> Vector;
+/// From the values of all earlier tensors, and those of the step's own constants.
+type Function = dyn Fn(&[Vector], &[Vector]) -> Vector;
 
 #[derive(Clone)]
 pub enum Step {
     Relu(usize),
-    /// From the values of all earlier tensors.
     Map(Rc<Function>),
+}
+
+/// A stored constant that a perturbation of the weights may change: the matrix of a product, or what is added to every
+/// element of a tensor.
+#[derive(Clone)]
+pub struct Constant {
+    pub name: String,
+    /// As stored; a matrix by rows of the product, whatever the order in the file.
+    pub values: Vector,
+    /// False if the tensor falls when the constant rises: a positive variable of the perturbation lets the tensor rise.
+    pub rises: bool,
 }
 
 /// A network as ONNX and as steps. Tensor 0 is the input; step k computes tensor k + 1.
@@ -25,6 +36,8 @@ pub struct Net {
     pub names: Vec<String>,
     pub shapes: Vec<Vec<i64>>,
     pub steps: Vec<Step>,
+    /// Of every tensor.
+    pub constants: Vec<Vec<Constant>>,
 }
 
 impl std::fmt::Debug for Net {
@@ -58,15 +71,32 @@ impl Net {
         self.steps.iter().map(|s| if let Step::Relu(from) = s { self.len(*from) } else { 0 }).sum()
     }
 
-    /// Every tensor's value at `x`, with `delta[t]` added to tensor t. With `phases`, ReLU neuron k is the identity if
-    /// `phases[k]` and zero otherwise.
-    pub fn evaluate(&self, x: &[Rational], delta: &[Vector], phases: Option<&[bool]>) -> Vec<Vector> {
+    /// Changes of no constant, for [`Net::evaluate`].
+    pub fn unchanged(&self) -> Vec<Vec<Vector>> {
+        let zeros = |constant: &Constant| vec![Rational::zero(); constant.values.len()];
+        self.constants.iter().map(|constants| constants.iter().map(zeros).collect()).collect()
+    }
+
+    /// Every tensor's value at `x`, with `delta[t]` added to tensor t, and `changes[t]` to the constants of tensor t. With
+    /// `phases`, ReLU neuron k is the identity if `phases[k]` and zero otherwise.
+    pub fn evaluate(
+        &self,
+        x: &[Rational],
+        delta: &[Vector],
+        changes: &[Vec<Vector>],
+        phases: Option<&[bool]>,
+    ) -> Vec<Vector> {
         let mut values: Vec<Vector> = Vec::new();
         let mut neuron = 0;
         for (t, added) in delta.iter().enumerate() {
             let mut value = match t.checked_sub(1).map(|k| &self.steps[k]) {
                 None => x.to_vec(),
-                Some(Step::Map(f)) => f(&values),
+                Some(Step::Map(f)) => {
+                    let changed = |(constant, change): (&Constant, &Vector)| {
+                        constant.values.iter().zip(change).map(|(c, d)| c + d).collect::<Vector>()
+                    };
+                    f(&values, &self.constants[t].iter().zip(&changes[t]).map(changed).collect::<Vec<_>>())
+                }
                 Some(Step::Relu(from)) => {
                     let positive = |v: &Rational, k: usize| phases.map_or(v.is_positive(), |p| p[k]);
                     let relu = |(k, v): (usize, &Rational)| {
@@ -88,10 +118,24 @@ impl Net {
         self.names.push(name);
         self.shapes.push(shape);
         self.steps.push(step);
+        self.constants.push(vec![]);
     }
 
     fn map(&mut self, name: String, shape: Vec<i64>, f: impl Fn(&[Vector]) -> Vector + 'static) {
+        self.map_with(name, shape, vec![], move |v, _| f(v));
+    }
+
+    /// A step with constants that can be perturbed: name, values, and whether the tensor rises with them.
+    fn map_with(
+        &mut self,
+        name: String,
+        shape: Vec<i64>,
+        constants: Vec<(String, Vector, bool)>,
+        f: impl Fn(&[Vector], &[Vector]) -> Vector + 'static,
+    ) {
         self.push(name, shape, Step::Map(Rc::new(f)));
+        let constant = |(name, values, rises)| Constant { name, values, rises };
+        *self.constants.last_mut().expect("a step was pushed") = constants.into_iter().map(constant).collect();
     }
 }
 
@@ -131,6 +175,7 @@ pub fn random_net(tape: &mut Tape, size: Size) -> Net {
         names: vec!["x".into()],
         shapes: vec![vec![1, inputs as i64]],
         steps: vec![],
+        constants: vec![vec![]],
     };
     dense(tape, &mut net, size.wild);
     for _ in 0..1 + tape.below(size.steps) {
@@ -179,8 +224,13 @@ fn dense(tape: &mut Tape, net: &mut Net, wild: bool) {
     flat(net);
     let (n, rows) = (net.len(net.output()), 1 + (1 + tape.below(4)) % 4);
     let (weights, data) = numbers(tape, rows * n, wild);
-    let product = move |x: &Vector, w: &dyn Fn(usize, usize) -> usize, weights: &Vector| -> Vector {
-        (0..rows).map(|r| (0..n).map(|c| &weights[w(r, c)] * &x[c]).sum()).collect()
+    // The matrix by rows, which are stored as rows or as columns.
+    let by_row = |stored_by_row: bool| -> Vector {
+        let at = |r, c| if stored_by_row { r * n + c } else { c * rows + r };
+        (0..rows * n).map(|i| weights[at(i / n, i % n)].clone()).collect()
+    };
+    let product = move |w: &Vector, x: &Vector| -> Vector {
+        (0..rows).map(|r| (0..n).map(|c| &w[r * n + c] * &x[c]).sum()).collect()
     };
     let (r, k) = (rows as i64, n as i64);
     match tape.below(3) {
@@ -201,10 +251,9 @@ fn dense(tape: &mut Tape, net: &mut Net, wild: bool) {
                 &attributes,
             );
             let (alpha, beta) = (ratio(alpha.0, alpha.1), ratio(beta.0, beta.1));
-            net.map(name, vec![1, r], move |v| {
-                let at = |r, c| if by_rows { r * n + c } else { c * rows + r };
-                let y = product(&v[last], &at, &weights);
-                y.iter().zip(&bias).map(|(y, b)| &alpha * y + &beta * b).collect()
+            let constants = vec![(w, by_row(by_rows), true), (b, bias, beta.is_positive())];
+            net.map_with(name, vec![1, r], constants, move |v, c| {
+                product(&c[0], &v[last]).iter().zip(&c[1]).map(|(y, b)| &alpha * y + &beta * b).collect()
             });
         }
         1 => {
@@ -212,7 +261,7 @@ fn dense(tape: &mut Tape, net: &mut Net, wild: bool) {
             let (name, from) = (format!("t{}", last + 1), net.names[last].clone());
             let w = format!("{name}.w");
             net.model = net.model.clone().constant(&w, &[k, r], data).node("MatMul", &[&from, &w], &name);
-            net.map(name, vec![1, r], move |v| product(&v[last], &|r, c| c * rows + r, &weights));
+            net.map_with(name, vec![1, r], vec![(w, by_row(false), true)], move |v, c| product(&c[0], &v[last]));
         }
         _ => {
             transposed(net);
@@ -220,7 +269,7 @@ fn dense(tape: &mut Tape, net: &mut Net, wild: bool) {
             let (name, from) = (format!("t{}", last + 1), net.names[last].clone());
             let w = format!("{name}.w");
             net.model = net.model.clone().constant(&w, &[r, k], data).node("MatMul", &[&w, &from], &name);
-            net.map(name, vec![r, 1], move |v| product(&v[last], &|r, c| r * n + c, &weights));
+            net.map_with(name, vec![r, 1], vec![(w, by_row(true), true)], move |v, c| product(&c[0], &v[last]));
         }
     }
 }
@@ -251,7 +300,11 @@ fn elementwise(tape: &mut Tape, net: &mut Net, wild: bool) {
     }
     let operands = if constant_first { [constant.as_str(), &from] } else { [from.as_str(), &constant] };
     net.model = net.model.clone().constant(&constant, &dims, data).node(op, &operands, &name);
-    net.map(name, shape, move |v| {
+    // A constant that is broadcast is no parameter.
+    let added = ["Add", "Sub"].contains(&op) && len == net.len(last);
+    let constants = if added { vec![(constant, values.clone(), op == "Add" || constant_first)] } else { vec![] };
+    net.map_with(name, shape, constants, move |v, constants| {
+        let values = constants.first().unwrap_or(&values);
         let combine = |(i, x): (usize, &Rational)| {
             let c = &values[i % len];
             match (op, constant_first) {
