@@ -172,9 +172,12 @@ struct Entry<'a> {
 enum Place {
     /// At this tensor of the network.
     Site(usize, Generator),
-    /// At these parameters: tensor of the network, position in its list, first variable.
-    Weights(Vec<(usize, usize, usize)>, bool),
+    /// At these parameters, relative to their values or not.
+    Weights(Vec<Located>, bool),
 }
+
+/// A parameter: tensor of the network, position in its list, first variable.
+type Located = (usize, usize, usize);
 
 impl<'a> Builder<'a> {
     fn output_node(&self) -> Result<usize> {
@@ -240,7 +243,7 @@ impl<'a> Builder<'a> {
         perturb: &Perturb,
         names: Option<&[String]>,
         needed: &[bool],
-    ) -> Result<(Vec<(usize, usize, usize)>, usize)> {
+    ) -> Result<(Vec<Located>, usize)> {
         let (mut found, mut count, mut seen) = (Vec::new(), 0_usize, Vec::new());
         let needed_nodes = || self.network.nodes().iter().enumerate().filter(|(node, _)| needed[*node]);
         let fixed: Vec<&str> = needed_nodes()
