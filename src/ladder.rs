@@ -46,13 +46,9 @@ pub fn activations(
             (Some(network), node)
         }
     };
-    let width = text.lines().rfind(|line| !line.trim().is_empty()).map_or(0, |line| line.split(',').count());
+    let len = network.as_ref().map_or_else(|| table.columns(), |network: &Network| network.input().elements());
     let value = |row: usize| -> Result<Vec<f64>> {
-        let len = network.as_ref().map(|network: &Network| network.input().elements());
-        let x = match len {
-            Some(len) => table.row(row, len)?,
-            None => table.row(row, width).or_else(|_| table.row(row, width.saturating_sub(1)))?,
-        };
+        let x = table.row(row, len)?;
         Ok(match &network {
             Some(network) if node > 0 => floats(&network.evaluate(&Exact::from_rationals(&x))[node].to_rationals()),
             _ => x.iter().map(float).collect(),

@@ -41,6 +41,12 @@ impl<'a> Table<'a> {
         self.rows.is_empty()
     }
 
+    /// Number of values in the first data row, without the label.
+    pub fn columns(&self) -> usize {
+        let cells = self.rows.first().map_or(0, |(_, line)| line.split(',').count());
+        cells.saturating_sub(usize::from(self.label.is_some()))
+    }
+
     /// Row `row` (from 0) as a vector of `len` exact numbers.
     pub fn row(&self, row: usize, len: usize) -> Result<Vec<Rational>> {
         let Some((number, line)) = self.rows.get(row) else {

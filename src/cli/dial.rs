@@ -11,9 +11,9 @@ use anyhow::{Context, Result, bail};
 use comfy_table::Table;
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use num::{Signed, Zero};
-use scalecheck::claim::{Scale, Site};
-use scalecheck::ladder::Ladder;
+use scalecheck::claim::{Scale, Site, parse_ladder};
 use scalecheck::number::{Rational, approximate, parse_rational};
+use scalecheck::verify::Files;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use toml_edit::{InlineTable, value};
@@ -156,13 +156,11 @@ fn points(arguments: &Arguments, base: &Base) -> Result<(Vec<Label>, Vec<Point>)
         (Some(scale), []) => scale.ladder.rungs(),
         (Some(scale), given) => {
             let mut given = given.to_vec();
-            given.sort_by(|&a, &b| {
-                if scale.ladder.is_finer(a, b) {
-                    a.cmp(&b).then(std::cmp::Ordering::Less)
-                } else {
-                    std::cmp::Ordering::Greater
-                }
-            });
+            given.sort_unstable();
+            // For modes the larger rung is the finer one.
+            if scale.ladder.is_finer(2, 1) {
+                given.reverse();
+            }
             given.dedup();
             given
         }
@@ -224,7 +222,8 @@ fn points(arguments: &Arguments, base: &Base) -> Result<(Vec<Label>, Vec<Point>)
             }
         }
         if let Some(path) = &arguments.control_ladder {
-            let other = other_ladder(base, path)?;
+            let text = format!("ladder = {:?}", std::path::absolute(path)?.display().to_string());
+            let other = parse_ladder("--control-ladder", &text, &mut Files::default())?;
             for rung in other.rungs() {
                 let folder = base.path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
                 let relative = pathdiff::diff_paths(std::path::absolute(path)?, std::path::absolute(folder)?);
@@ -258,25 +257,6 @@ fn hidden(scale: &Scale, rung: usize, elements: usize) -> Result<usize> {
     let seen = generator.seen.as_ref().map_or(0, |seen| seen.outputs());
     let free = part.variables.upper.iter().filter(|a| !a.is_zero()).count();
     Ok(free.saturating_sub(part.variables.groups.len() + seen).min(elements))
-}
-
-fn other_ladder(base: &Base, path: &Path) -> Result<std::sync::Arc<Ladder>> {
-    // The checker reads ladders as part of claims.
-    let name = path.display().to_string();
-    let text = format!(
-        "model = \"m\"\n[inputs]\npoint = [0]\n[[perturb]]\nsite = \"input\"\nscale = {{ ladder = {:?}, cutoff = 0 }}\n\
-         amplitude = 0\n[output]\ntolerance = 0\n",
-        std::path::absolute(path)?.display().to_string()
-    );
-    let claim = scalecheck::claim::parse(&name, &text, &mut scalecheck::verify::Files::default())
-        .or_else(|_| {
-            scalecheck::claim::parse(&name, &text.replace("cutoff = 0", "cutoff = 1"), &mut Default::default())
-        })
-        .with_context(|| base.path.display().to_string())?;
-    match &claim.settings[0].perturb[0].site {
-        Site::Tensor { scale, .. } => Ok(std::sync::Arc::clone(&scale.ladder)),
-        Site::Weights { .. } => bail!("{name}: not a ladder"),
-    }
 }
 
 impl Dial {

@@ -8,13 +8,12 @@ use crate::sweep::{Base, Point, explore};
 use anyhow::{Context, Result, bail};
 use comfy_table::Table;
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
-use scalecheck::claim::{Coarse, parse};
+use scalecheck::claim::parse_ladder;
 use scalecheck::ladder::Ladder;
 use scalecheck::number::{Rational, approximate, parse_rational};
 use scalecheck::verify::Files;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use toml_edit::{DocumentMut, InlineTable, value};
 
 /// Bound how much of a claim's perturbation is visible at hidden tensors, in the coarse part and in each finer band.
@@ -63,7 +62,10 @@ pub fn run(arguments: &Arguments) -> Result<u8> {
     for at in &arguments.at {
         let (tensor, ladder) = at.split_once('=').with_context(|| format!("--at {at}: NAME=LADDER is needed"))?;
         let (tensor, scale) = (tensor.trim(), scale(ladder.trim(), &base)?);
-        let ladder = read_ladder(&scale, &base).with_context(|| format!("--at {at}"))?;
+        // As the checker will read it from the claim's folder.
+        let keys: String = scale.iter().map(|(key, value)| format!("{key} = {value}\n")).collect();
+        let name = base.path.display().to_string();
+        let ladder = parse_ladder(&name, &keys, &mut Files::default()).with_context(|| format!("--at {at}"))?;
         let rungs = ladder.rungs();
         let Some(&coarsest) = rungs.last() else { bail!("--at {at}: the ladder has no rungs") };
         // From the coarse part, unless that is nothing, down to what even the second finest rung does not see.
@@ -140,21 +142,4 @@ fn scale(ladder: &str, base: &Base) -> Result<InlineTable> {
     let folder = base.path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let path = pathdiff::diff_paths(std::path::absolute(ladder)?, std::path::absolute(folder)?);
     Ok(InlineTable::from_iter([("ladder", path.unwrap_or_else(|| ladder.into()).display().to_string())]))
-}
-
-/// A ladder, as the checker reads it from the claim's folder.
-fn read_ladder(scale: &InlineTable, base: &Base) -> Result<Arc<Ladder>> {
-    let text = |rung: usize| {
-        format!(
-            "model = \"m\"\n[inputs]\npoint = [0]\n[[perturb]]\nsite = \"input\"\nscale = {{ family = \"none\" }}\n\
-             amplitude = 0\n[output]\ncoarse = {{ scale = {scale}, hidden = {rung} }}\ntolerance = 0\n"
-        )
-    };
-    let name = base.path.display().to_string();
-    let read = |rung| parse(&name, &text(rung), &mut Files::default());
-    let claim = read(1).or_else(|_| read(0))?;
-    match &claim.settings[0].coarse {
-        Coarse::Band { ladder, .. } => Ok(Arc::clone(ladder)),
-        _ => bail!("not a ladder"),
-    }
 }

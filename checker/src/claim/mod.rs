@@ -110,6 +110,11 @@ pub fn parse(name: &str, text: &str, files: &mut Files) -> Result<Claim> {
     document::read(name, text, |item| claim(item, files))
 }
 
+/// Reads a ladder alone: the keys of a `scale` table without a cutoff.
+pub fn parse_ladder(name: &str, text: &str, files: &mut Files) -> Result<Arc<Ladder>> {
+    document::read(name, text, |item| Ok(scale::ladder(item, [], files)?.0))
+}
+
 fn claim(item: &Item<'_>, files: &mut Files) -> Result<Claim> {
     let [model, inputs, perturbs, output, settings] =
         item.table(["model", "inputs", "perturb", "output", "setting"])?;
