@@ -9,7 +9,7 @@ use scalecheck::verify::{Config as CheckConfig, Statement, check_answer, verify}
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-fn problem(statement: &Statement, row: usize) -> Problem {
+fn problem_of(statement: &Statement, row: usize) -> Problem {
     let clean = statement.clean(&[row]).next().expect("one row").expect("the row is valid");
     statement.problem(0, row, &clean).expect("the row is valid")
 }
@@ -22,12 +22,12 @@ fn main() {
     let (mut proving, mut checking, mut outcomes) = (Vec::new(), Vec::new(), Vec::new());
     for row in statement.claim().rows() {
         let start = Instant::now();
-        let problem = problem(&statement, row);
+        let problem = problem_of(&statement, row);
         let outcome = prove((0, row), &problem, &property, &maps, &Config::default()).expect("the prover is sound");
         proving.push(start.elapsed());
         if let Some(answer) = &outcome.answer {
             let start = Instant::now();
-            let problem = problem(&statement, row);
+            let problem = problem_of(&statement, row);
             check_answer(&problem, &property, answer, &CheckConfig::default()).expect("the answer checks");
             checking.push(start.elapsed());
         }

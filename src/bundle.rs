@@ -59,13 +59,17 @@ pub fn checked_bytes(certificate: &Certificate, statement: &Statement) -> Result
 
 /// Checks the certificate and puts it in place in one step; gzipped if the name ends in `.gz`.
 pub fn write(path: &Path, certificate: &Certificate, statement: &Statement) -> Result<()> {
-    let bytes = checked_bytes(certificate, statement)?;
+    put(path, &checked_bytes(certificate, statement)?)
+}
+
+/// Puts a certificate that is checked in place in one step; gzipped if the name ends in `.gz`.
+pub fn put(path: &Path, bytes: &[u8]) -> Result<()> {
     if path.extension().is_some_and(|e| e == "gz") {
         let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
-        encoder.write_all(&bytes)?;
+        encoder.write_all(bytes)?;
         return replace(path, &encoder.finish()?);
     }
-    replace(path, &bytes)
+    replace(path, bytes)
 }
 
 /// Puts a file in place in one step, so that none is ever half written.

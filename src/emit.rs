@@ -11,6 +11,7 @@ pub const SLOPE_BITS: u32 = 8;
 const MULTIPLIER_BITS: i32 = 24;
 /// Multipliers of what a cutoff sees are written with this many bits: every one of them costs its place in the file.
 const DUAL_BITS: i32 = 18;
+const FINE_DUAL_BITS: i32 = 44;
 
 /// Lower slopes that differ from the default: by pre-activation tensor, (element, slope).
 pub type Slopes = BTreeMap<usize, Vec<(usize, f64)>>;
@@ -85,7 +86,10 @@ impl<'p> Builder<'p> {
             let column = normal.column(target);
             let largest = column.amax();
             if largest > 0.0 {
-                let exponent = DUAL_BITS - largest.log2().ceil() as i32;
+                // Where nothing is hidden the bound is nearly zero, and all that is left is this rounding.
+                let complete = column.len() >= self.problem.domain[block].lower.len();
+                let bits = if complete { FINE_DUAL_BITS } else { DUAL_BITS };
+                let exponent = (bits - largest.log2().ceil() as i32).clamp(-256, 256);
                 let scale = 2_f64.powi(exponent);
                 let mantissas = column.iter().map(|mu| -(mu * scale).round() as i64).collect();
                 texts.push(DualText { tensor: self.tensor(seen), exponent, mantissas });

@@ -2,11 +2,13 @@
 //! target a column; a tensor's elements are its rows.
 
 use crate::subspace::{Subspace, Support};
-use nalgebra::DMatrix;
-use num::ToPrimitive;
+use nalgebra::{DMatrix, DVector, DVectorView};
+use num::{One, ToPrimitive, Zero};
+use scalecheck::ladder::{Ladder, Variables};
 use scalecheck::linear::{Linear, Pattern};
 use scalecheck::number::Rational;
 use scalecheck::problem::{self, Problem};
+use scalecheck::weights::{Values, Weights};
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex};
@@ -200,6 +202,97 @@ pub struct Block {
     pub groups: Vec<Vec<usize>>,
     pub ungrouped: Vec<usize>,
     pub subspace: Option<Arc<Subspace>>,
+    /// Variables that move together or not at all.
+    pub tied: Option<Tied>,
+}
+
+/// A block of which every variable is one of fewer variables, or zero: what a band between two rungs of groups is.
+pub struct Tied {
+    pub of: Vec<Option<usize>>,
+    pub variables: Variables,
+    /// Constraints `rows · w = 0` that are not sums of groups.
+    pub rows: Vec<Vec<Rational>>,
+    pub block: Box<Block>,
+}
+
+impl Tied {
+    /// The band that a block must keep to, if it must, and if that is a matter of groups or of single variables.
+    fn new(problem: &Problem, block: usize) -> Option<Self> {
+        let band = problem.bands.iter().find(|band| band.blocks.contains(&block))?;
+        let (all, n) = (&problem.domain[block], problem.domain[block].lower.len());
+        let mut of = vec![None; n];
+        let mut tie = |groups: &[Vec<u32>]| {
+            for (w, group) in groups.iter().enumerate() {
+                group.iter().for_each(|&j| of[j as usize] = Some(w));
+            }
+        };
+        let generator = || band.ladder.generator(band.seen, &[Rational::one()], n).ok();
+        match &*band.ladder {
+            // A residual is finer than every rung.
+            _ if block != band.blocks.start => {}
+            Ladder::None | Ladder::Modes(_) => return None,
+            Ladder::BlockMean(_) | Ladder::Groups(_) => tie(&generator()?.parts[0].variables.groups),
+            Ladder::Dictionary(dictionary) => tie(&dictionary.levels.groups(band.seen, n).ok()?),
+            Ladder::Haar(_) | Ladder::Wavelet(..) => {
+                let unit = |j: usize| (0..n).map(|i| Rational::from_integer(u8::from(i == j).into())).collect();
+                let coarse = (0..n).filter(|&j| band.ladder.sees_all(band.seen, &[unit(j)]));
+                let single: Vec<Vec<u32>> = coarse.map(|j| vec![j as u32]).collect();
+                tie(&single);
+            }
+        }
+        let count = of.iter().flatten().max().map_or(0, |w| w + 1);
+        let mut variables = Variables::boxed(&vec![Rational::zero(); count], vec![]);
+        for w in 0..count {
+            let members = || of.iter().enumerate().filter(|(_, o)| **o == Some(w)).map(|(j, _)| j);
+            variables.lower[w] = members().map(|j| all.lower[j].clone()).max().unwrap_or_default();
+            variables.upper[w] = members().map(|j| all.upper[j].clone()).min().unwrap_or_default();
+        }
+        let mut sizes = Vec::new();
+        for group in &all.groups {
+            let mut size = vec![0_usize; count];
+            group.iter().filter_map(|&j| of[j as usize]).for_each(|w| size[w] += 1);
+            sizes.push(size);
+        }
+        let equal = |size: &Vec<usize>| {
+            let mut inside = size.iter().filter(|&&s| s > 0);
+            inside.next().is_none_or(|first| inside.all(|s| s == first))
+        };
+        let mut rows: Vec<Vec<Rational>> = Vec::new();
+        if sizes.iter().all(equal) {
+            let members = |size: &Vec<usize>| (0_u32..).zip(size).filter(|(_, s)| **s > 0).map(|(w, _)| w).collect();
+            variables.groups = sizes.iter().map(members).filter(|group: &Vec<u32>| !group.is_empty()).collect();
+        } else {
+            rows.extend(sizes.iter().map(|size| size.iter().map(|&s| Rational::from_integer(s.into())).collect()));
+        }
+        variables.tighten();
+        let mut block = Block::new(&variables);
+        if !rows.is_empty() {
+            block.subspace = Subspace::hidden_from(&dense(&rows, count)?).map(Arc::new);
+        }
+        Some(Tied { of, variables, rows, block: Box::new(block) })
+    }
+
+    /// From values of the fewer variables to those of the block.
+    pub fn spread<T: Clone>(&self, w: &[T], zero: &T) -> Vec<T> {
+        self.of.iter().map(|of| of.map_or_else(|| zero.clone(), |of| w[of].clone())).collect()
+    }
+
+    /// From values of the block to those of the fewer variables.
+    pub fn gather(&self, z: &[f64]) -> Vec<f64> {
+        let mut w = vec![0.0; self.variables.lower.len()];
+        self.of.iter().zip(z).for_each(|(of, z)| {
+            if let Some(of) = of {
+                w[*of] = *z;
+            }
+        });
+        w
+    }
+}
+
+/// A matrix as an exact map.
+fn dense(rows: &[Vec<Rational>], columns: usize) -> Option<Linear> {
+    let weights = Weights::new(Values::Rational(rows.iter().flatten().cloned().collect()))?;
+    Linear::dense(1, rows.len(), columns, 1, weights)
 }
 
 /// The slack `bound + objective · d` of a one-row cell, to be shown negative.
@@ -287,17 +380,22 @@ impl Graph {
             clip: t.clip.as_ref().map(|(low, high)| (floats(low), floats(high))),
         });
         let blocks = problem.domain.iter().enumerate().map(|(i, v)| {
-            let groups: Vec<Vec<usize>> = v.groups.iter().map(|g| g.iter().map(|&j| j as usize).collect()).collect();
-            let mut free = vec![true; v.lower.len()];
-            groups.iter().flatten().for_each(|&j| free[j] = false);
-            let ungrouped = (0..free.len()).filter(|&j| free[j]).collect();
-            let band = if banded { Subspace::of_band(problem, i).map(Arc::new) } else { None };
-            let seen = problem.find(&format!("{}.seen", v.name)).map(|t| &problem.tensors[t].op);
-            let subspace = band.or_else(|| match seen {
-                Some(problem::Op::Affine(terms)) => maps.subspace(&terms[0].1),
+            let cutoff = problem.find(&format!("{}.seen", v.name)).and_then(|t| match &problem.tensors[t].op {
+                problem::Op::Affine(terms) => Some(&terms[0].1),
                 _ => None,
             });
-            Block { lower: floats(&v.lower), upper: floats(&v.upper), groups, ungrouped, subspace }
+            let mut block = Block::new(v);
+            block.tied = if banded { Tied::new(problem, i) } else { None };
+            let band = problem.bands.iter().find(|band| banded && band.blocks.contains(&i));
+            let finer = band.and_then(|band| match &*band.ladder {
+                Ladder::Modes(modes) => modes.seen(band.seen, v.lower.len()).ok().flatten(),
+                _ => None,
+            });
+            block.subspace = match finer {
+                Some(finer) => Some(Arc::new(Subspace::of_modes(&finer, cutoff.map(|linear| &**linear)))),
+                None => cutoff.and_then(|linear| maps.subspace(linear)),
+            };
+            block
         });
         let seen = problem.domain.iter().filter_map(|v| problem.find(&format!("{}.seen", v.name))).collect();
         let cells = problem.cells.iter().map(|cell| {
@@ -440,9 +538,29 @@ pub fn sum(parts: impl Iterator<Item = DMatrix<f64>>) -> DMatrix<f64> {
 }
 
 impl Block {
+    fn new(v: &Variables) -> Block {
+        let groups: Vec<Vec<usize>> = v.groups.iter().map(|g| g.iter().map(|&j| j as usize).collect()).collect();
+        let mut free = vec![true; v.lower.len()];
+        groups.iter().flatten().for_each(|&j| free[j] = false);
+        let ungrouped = (0..free.len()).filter(|&j| free[j]).collect();
+        Block { lower: floats(&v.lower), upper: floats(&v.upper), groups, ungrouped, subspace: None, tied: None }
+    }
+
     /// The points of the block at which `v · z` is largest, one a column, and those values from above; with a subspace
     /// also the coefficients along it that give them. `effort` is how many steps a subspace may take from `warm`.
     pub fn support(&self, v: &DMatrix<f64>, effort: usize, warm: &mut Option<DMatrix<f64>>) -> Support {
+        if let Some(tied) = &self.tied {
+            let mut inner = DMatrix::zeros(tied.variables.lower.len(), v.ncols());
+            for (j, of) in tied.of.iter().enumerate() {
+                if let Some(w) = of {
+                    (0..v.ncols()).for_each(|k| inner[(*w, k)] += v[(j, k)]);
+                }
+            }
+            let found = tied.block.support(&inner, effort, warm);
+            let column = |z: DVectorView<'_, f64>| DVector::from_vec(tied.spread(z.as_slice(), &0.0));
+            let columns: Vec<DVector<f64>> = found.points.column_iter().map(column).collect();
+            return Support { points: DMatrix::from_columns(&columns), values: found.values, normal: None };
+        }
         if let Some(subspace) = &self.subspace {
             return subspace.support(v, &self.lower, &self.upper, effort, warm);
         }
@@ -453,6 +571,21 @@ impl Block {
             values.push(v.dot(&z));
         }
         Support { points, values, normal: None }
+    }
+
+    /// The point of the block at which `v · z` is largest, as precisely as can be.
+    pub fn vertex(&self, v: &[f64]) -> Option<Vec<f64>> {
+        if let Some(tied) = &self.tied {
+            let mut inner = vec![0.0; tied.variables.lower.len()];
+            tied.of.iter().zip(v).filter_map(|(of, v)| Some((*of.as_ref()?, v))).for_each(|(w, v)| inner[w] += v);
+            return Some(tied.spread(&tied.block.vertex(&inner)?, &0.0));
+        }
+        if let Some(subspace) = &self.subspace {
+            return subspace.vertex(v, &self.lower, &self.upper);
+        }
+        let mut z = vec![0.0; v.len()];
+        self.maximiser(v, &mut z);
+        Some(z)
     }
 
     /// The point of a block without a subspace at which `v · z` is largest: each variable at an end of its range, but for

@@ -134,8 +134,7 @@ pub fn prove(
     };
     let reaches = matches!(property, Property::Reaches(_));
     let answer = Answer { setting, row, ..Answer::default() };
-    if let Some(point) = strongest(problem, &graph, maps, &state, &config.attack) {
-        let reach = attacked_reach(problem, property, &point);
+    if let Some((reach, point)) = strongest(problem, property, &graph, maps, &state, &config.attack) {
         let decides = match property {
             Property::Tolerance(tolerance) => reach > *tolerance,
             Property::Reaches(distance) => reach >= *distance,
@@ -182,20 +181,26 @@ pub fn prove(
     Ok(outcome)
 }
 
-/// The point of the domain that the attack finds most harmful, made exact.
+/// The point of the domain that the attack finds most harmful, made exact, with what it reaches.
 fn strongest(
     problem: &Problem,
+    property: &Property,
     graph: &Graph,
     maps: &Maps,
     state: &State,
     config: &attack::Config,
-) -> Option<Vec<Vec<Rational>>> {
+) -> Option<(Reach, Vec<Vec<Rational>>)> {
     // The rules do not use that a perturbation keeps to a band; a witness must.
     let banded = (!problem.bands.is_empty()).then(|| Graph::new(problem, maps, true));
     let graph = banded.as_ref().unwrap_or(graph);
-    let mut found: Vec<_> = attack(graph, state, config).into_iter().zip(&problem.cells).collect();
-    found.sort_by(|(a, p), (b, q)| (b.slack / float(&q.unit)).total_cmp(&(a.slack / float(&p.unit))));
-    found.iter().find_map(|(found, _)| exact_point(problem, graph, &found.point))
+    let mut found: Vec<_> = attack(graph, state, config).into_iter().zip(&problem.cells).enumerate().collect();
+    found.sort_by(|(_, (a, p)), (_, (b, q))| (b.slack / float(&q.unit)).total_cmp(&(a.slack / float(&p.unit))));
+    found.iter().find_map(|(cell, (found, _))| {
+        let candidates = [attack::polished(graph, *cell, &found.point), Some(found.point.clone())];
+        let exact = candidates.into_iter().flatten().filter_map(|point| exact_point(problem, graph, &point));
+        let reached = exact.map(|point| (attacked_reach(problem, property, &point), point));
+        reached.reduce(|a, b| if worse(property, &b.0, &a.0) { b } else { a })
+    })
 }
 
 /// True if reach `a` is worse for the claim than `b`.

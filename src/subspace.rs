@@ -3,12 +3,11 @@
 //! targets at once, and every iterate gives a valid bound, so stopping early only loosens it.
 
 use crate::graph::floats;
+use good_lp::{Expression, ProblemVariables, SolverModel, Variable, constraint, variable};
 use nalgebra::{DMatrix, DVector};
-use num::{One, Zero};
-use scalecheck::ladder::Ladder;
+use num::Zero;
 use scalecheck::linear::Linear;
 use scalecheck::number::Rational;
-use scalecheck::problem::{self, Problem};
 
 /// Relative size of a singular value that counts as zero.
 const RANK: f64 = 1e-9;
@@ -57,55 +56,24 @@ impl Subspace {
         Some(Subspace { projector, dual: Some(dual), exact: ExactForm::Kernel(rows) })
     }
 
-    /// The band that a block must keep to, if it must.
-    pub fn of_band(problem: &Problem, block: usize) -> Option<Self> {
-        let band = problem.bands.iter().find(|band| band.blocks.contains(&block))?;
-        let (variables, n) = (&problem.domain[block], problem.domain[block].lower.len());
-        let unit =
-            |j: usize| (0..n).map(|i| if i == j { Rational::one() } else { Rational::zero() }).collect::<Vec<_>>();
-        let first = block == band.blocks.start;
-        let finer = band.ladder.generator(band.seen, &[Rational::one()], n);
-        let columns: Vec<Vec<Rational>> = match finer.as_ref().map(|g| (g.seen.as_ref(), &g.parts[0])) {
-            // A residual is finer than every rung.
-            _ if !first => vec![],
-            Ok((Some(seen), _)) => {
-                let mut rows = vec![vec![Rational::zero(); n]; seen.outputs()];
-                seen.for_each_entry(|o, i, k| rows[o][i] = seen.weights().value(k));
-                rows
-            }
-            Ok((None, part)) if band.ladder.is_kernel() => indicators(&part.variables.groups, n),
-            _ => {
-                // Generators: a rung sees all of the atoms that it sees alone, or the groups of them.
-                let groups = match &*band.ladder {
-                    Ladder::Dictionary(dictionary) => dictionary.levels.groups(band.seen, n).ok(),
-                    _ => None,
-                };
-                let alone = || (0..n).filter(|&j| band.ladder.sees_all(band.seen, &[unit(j)])).map(unit).collect();
-                groups.map_or_else(alone, |groups| indicators(&groups, n))
-            }
+    /// The band of a ladder of modes: `z = Cᵀ w`, C the modes of the finer rung, and invisible at the cutoff.
+    pub fn of_modes(seen: &Linear, cutoff: Option<&Linear>) -> Self {
+        let n = seen.inputs();
+        let dense = |linear: &Linear| {
+            let mut rows = vec![vec![Rational::zero(); n]; linear.outputs()];
+            linear.for_each_entry(|o, i, k| rows[o][i] = linear.weights().value(k));
+            rows
         };
-        let mut constraints: Vec<Vec<Rational>> = variables
-            .groups
-            .iter()
-            .map(|group| columns.iter().map(|c| group.iter().map(|&j| &c[j as usize]).sum()).collect())
-            .collect();
-        if let Some(problem::Op::Affine(terms)) =
-            problem.find(&format!("{}.seen", variables.name)).map(|t| &problem.tensors[t].op)
-        {
-            let linear = &terms[0].1;
-            let mut rows = vec![vec![Rational::zero(); columns.len()]; linear.outputs()];
-            linear.for_each_entry(|o, i, k| {
-                let weight = linear.weights().value(k);
-                rows[o].iter_mut().zip(&columns).for_each(|(x, c)| *x += &weight * &c[i]);
-            });
-            constraints.extend(rows);
-        }
+        let columns = dense(seen);
+        let dot = |a: &[Rational], b: &[Rational]| a.iter().zip(b).map(|(a, b)| a * b).sum::<Rational>();
+        let constraint = |row: &Vec<Rational>| columns.iter().map(|column| dot(row, column)).collect::<Vec<_>>();
+        let constraints: Vec<Vec<Rational>> = cutoff.map(dense).unwrap_or_default().iter().map(constraint).collect();
         let matrix = |rows: &[Vec<Rational>], width: usize| {
             DMatrix::from_row_iterator(rows.len(), width, rows.iter().flat_map(|row| floats(row)))
         };
         let t = matrix(&columns, n).transpose();
         let basis = &t * null_space(&matrix(&constraints, columns.len()));
-        Some(Subspace { projector: onto(&basis), dual: None, exact: ExactForm::Image { columns, constraints } })
+        Subspace { projector: onto(&basis), dual: None, exact: ExactForm::Image { columns, constraints } }
     }
 
     /// Maximises `v · z` over the box cut with K, for every column of `v`.
@@ -134,12 +102,12 @@ impl Subspace {
             for mut column in y.column_iter_mut() {
                 column.iter_mut().zip(lower.iter().zip(upper)).for_each(|(y, (l, h))| *y = y.clamp(*l, *h));
             }
-            u -= &y;
-            x = &self.projector * (&y - &u - &x);
-            for (k, mut column) in x.column_iter_mut().enumerate() {
-                column += along.column(k) / rho[k];
-            }
             u += &x;
+            u -= &y;
+            x = &self.projector * (&y - &u);
+            for (k, mut column) in x.column_iter_mut().enumerate() {
+                column.axpy(1.0 / rho[k], &along.column(k), 1.0);
+            }
         }
         // v − w with w orthogonal to K: the bound is that of the box for these coefficients.
         let mut reduced = u.clone();
@@ -152,30 +120,46 @@ impl Subspace {
             column.iter().zip(ends).map(|(c, (l, h))| (c * l).max(c * h)).sum::<f64>()
         };
         let values = reduced.column_iter().map(box_value).collect();
-        let mut points = &self.projector * y;
-        for mut column in points.column_iter_mut() {
-            let into = |(z, (l, h)): (&f64, (&f64, &f64))| match z {
-                z if *z > *h => h / z,
-                z if *z < *l => l / z,
-                _ => 1.0,
-            };
-            let factor = column.iter().zip(lower.iter().zip(upper)).map(into).fold(1.0, f64::min);
-            column *= factor;
-        }
         let normal = self.dual.as_ref().map(|dual| dual * (v - &reduced));
         *warm = Some(u);
-        Support { points, values, normal }
+        // In the box, and nearly in K: what is made exact of it is in both.
+        Support { points: y, values, normal }
     }
 }
 
-/// One column a group: 1 on its members.
-fn indicators(groups: &[Vec<u32>], n: usize) -> Vec<Vec<Rational>> {
-    let column = |group: &Vec<u32>| {
-        let mut column = vec![Rational::zero(); n];
-        group.iter().for_each(|&j| column[j as usize] = Rational::one());
-        column
-    };
-    groups.iter().map(column).collect()
+impl Subspace {
+    /// A point of the box cut with K at which `v · z` is largest, as an LP solver finds it: far more precise than
+    /// [`Subspace::support`], and far slower. `None` if the solver gives up.
+    pub fn vertex(&self, v: &[f64], lower: &[f64], upper: &[f64]) -> Option<Vec<f64>> {
+        let (mut problem, ends) = (ProblemVariables::new(), lower.iter().zip(upper));
+        let (w, z, constraints): (Vec<Variable>, Vec<Expression>, _) = match &self.exact {
+            ExactForm::Kernel(rows) => {
+                let w: Vec<_> = ends.clone().map(|(&l, &h)| problem.add(variable().min(l).max(h))).collect();
+                (w.clone(), w.into_iter().map(Expression::from).collect(), rows)
+            }
+            ExactForm::Image { columns, constraints } => {
+                let w: Vec<_> = columns.iter().map(|_| problem.add(variable())).collect();
+                let columns: Vec<Vec<f64>> = columns.iter().map(|column| floats(column)).collect();
+                let z = |i: usize| columns.iter().zip(&w).map(|(column, &w)| column[i] * w).sum();
+                let z = (0..v.len()).map(z).collect();
+                (w, z, constraints)
+            }
+        };
+        let goal: Expression = z.iter().zip(v).map(|(z, &v)| z.clone() * v).sum();
+        let mut model = problem.maximise(goal).using(good_lp::solvers::clarabel::clarabel);
+        if let ExactForm::Image { .. } = self.exact {
+            for (z, (&l, &h)) in z.iter().zip(ends) {
+                model.add_constraint(constraint!(z.clone() >= l));
+                model.add_constraint(constraint!(z.clone() <= h));
+            }
+        }
+        for row in constraints {
+            let sum: Expression = w.iter().zip(floats(row)).map(|(&w, c)| c * w).sum();
+            model.add_constraint(constraint!(sum == 0.0));
+        }
+        let solution = model.solve().ok()?;
+        Some(z.iter().map(|z| z.eval_with(&solution)).collect())
+    }
 }
 
 /// An orthonormal basis of the vectors that `m` maps to zero.

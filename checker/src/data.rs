@@ -32,6 +32,15 @@ impl<'a> Table<'a> {
         Table { name, rows, label }
     }
 
+    /// Number of data rows.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
     /// Row `row` (from 0) as a vector of `len` exact numbers.
     pub fn row(&self, row: usize, len: usize) -> Result<Vec<Rational>> {
         let Some((number, line)) = self.rows.get(row) else {

@@ -66,7 +66,7 @@ fn perturbation(perturb: &Perturb) -> String {
                     names.join(" and ")
                 },
             );
-            let of = if *relative { " times its size" } else { "" };
+            let of = if *relative { " times its stored size" } else { "" };
             format!("  every value of {which} changes by at most {list}{of}")
         }
     }
@@ -150,7 +150,7 @@ fn picture(ladder: &Ladder) -> String {
     match ladder {
         Ladder::BlockMean(grid) => format!("block means of the shape {:?}", grid.shape),
         Ladder::Groups(_) => "means over groups".into(),
-        Ladder::Modes(modes) => format!("coordinates along {} modes", modes.family),
+        Ladder::Modes(modes) => format!("inner products with {} modes", modes.family),
         _ => "details".into(),
     }
 }

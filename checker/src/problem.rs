@@ -172,12 +172,16 @@ struct Entry<'a> {
 enum Place {
     /// At this tensor of the network.
     Site(usize, Generator),
-    /// At these parameters, relative to their values or not.
-    Weights(Vec<Located>, bool),
+    /// At these parameters; true if their changes are relative to the stored values.
+    Weights(Vec<Perturbed>, bool),
 }
 
-/// A parameter: tensor of the network, position in its list, first variable.
-type Located = (usize, usize, usize);
+/// A perturbed parameter: tensor of the network, position in its list, first variable.
+struct Perturbed {
+    node: usize,
+    parameter: usize,
+    first: usize,
+}
 
 impl<'a> Builder<'a> {
     fn output_node(&self) -> Result<usize> {
@@ -243,7 +247,7 @@ impl<'a> Builder<'a> {
         perturb: &Perturb,
         names: Option<&[String]>,
         needed: &[bool],
-    ) -> Result<(Vec<Located>, usize)> {
+    ) -> Result<(Vec<Perturbed>, usize)> {
         let (mut found, mut count, mut seen) = (Vec::new(), 0_usize, Vec::new());
         let needed_nodes = || self.network.nodes().iter().enumerate().filter(|(node, _)| needed[*node]);
         let fixed: Vec<&str> = needed_nodes()
@@ -260,7 +264,7 @@ impl<'a> Builder<'a> {
                     return perturb.error(Code::ClaimTensor, message);
                 }
                 seen.push(&parameter.name);
-                found.push((node, k, count));
+                found.push(Perturbed { node, parameter: k, first: count });
                 count += self.values(node, parameter);
             }
         }
@@ -367,7 +371,7 @@ impl<'a> Builder<'a> {
         let mut parts = Vec::new();
         for entry in entries {
             let Place::Weights(found, relative) = &entry.place else { continue };
-            for &(_, k, first) in found.iter().filter(|(at, ..)| *at == node) {
+            for &Perturbed { parameter: k, first, .. } in found.iter().filter(|p| p.node == node) {
                 let parameter = &tensor.parameters[k];
                 let a = &entry.perturb.amplitude[0];
                 let too_large = || Error::new(Code::LimitSize, entry.perturb.place.clone(), "a weight is out of range");

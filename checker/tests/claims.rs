@@ -874,7 +874,7 @@ fn the_words_name_the_weights_and_how_they_change() {
         "{all}"
     );
     let named = words("weights = [\"w\", \"b\"]\nerror = \"relative\"");
-    assert!(named.contains("`w` and `b`") && named.contains("1/32 times its size"), "{named}");
+    assert!(named.contains("`w` and `b`") && named.contains("1/32 times its stored size"), "{named}");
 }
 
 #[test]

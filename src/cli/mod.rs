@@ -1,6 +1,9 @@
 //! The command line: one file a subcommand.
 
+mod dial;
+mod flow;
 mod inspect;
+mod ladder;
 mod prove;
 
 use clap::{Parser, Subcommand};
@@ -20,6 +23,9 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     Prove(prove::Arguments),
+    Dial(dial::Arguments),
+    Flow(flow::Arguments),
+    Ladder(ladder::Arguments),
     Inspect(inspect::Arguments),
 }
 
@@ -27,6 +33,9 @@ enum Command {
 pub fn run() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Prove(arguments) => prove::run(&arguments),
+        Command::Dial(arguments) => dial::run(&arguments),
+        Command::Flow(arguments) => flow::run(&arguments),
+        Command::Ladder(arguments) => ladder::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
     };
     match outcome {

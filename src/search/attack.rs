@@ -7,6 +7,7 @@
 
 use crate::graph::{Block, Graph, Op, Pending, Source};
 use crate::relax::{State, pre_activations};
+use good_lp::{Expression, ProblemVariables, Solution, SolverModel, Variable, constraint, variable};
 use nalgebra::{DMatrix, DVector};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -46,7 +47,9 @@ pub struct Found {
 pub fn attack(graph: &Graph, state: &State, config: &Config) -> Vec<Found> {
     let cells = graph.cells.len();
     let size: usize = graph.blocks.iter().map(|block| block.lower.len()).sum();
-    let starts = config.starts.min(MAX_ENTRIES / (cells * size).max(1));
+    // Support functions of subspaces cost more, and what they find is polished in the end.
+    let divisor = if graph.blocks.iter().any(|block| block.subspace.is_some()) { 3 } else { 1 };
+    let starts = (config.starts / divisor).min(MAX_ENTRIES / (cells * size).max(1));
     let switched = switched(graph, state, cells);
     let columns = cells * (starts + 1 + usize::from(switched.is_some()));
     let objective = {
@@ -98,6 +101,60 @@ pub fn attack(graph: &Graph, state: &State, config: &Config) -> Vec<Found> {
             Found { slack: graph.cells[cell].bound + value[k], point }
         })
         .collect()
+}
+
+/// A precise maximiser of the linear function that the graph is, to first order, around a point, for one cell: what a
+/// subspace's own support function finds is not good enough to be made exact, and shrinking a point into the valid range
+/// may lose all of it. `None` if there is neither.
+pub fn polished(graph: &Graph, cell: usize, point: &[Vec<f64>]) -> Option<Vec<Vec<f64>>> {
+    let has_subspace = |b: &Block| b.subspace.is_some() || b.tied.as_ref().is_some_and(|t| t.block.subspace.is_some());
+    let clipped = graph.clipped().next();
+    if clipped.is_none() && !graph.blocks.iter().any(has_subspace) {
+        return None;
+    }
+    let objective = graph.objectives().column(cell).into_owned();
+    let columns: Vec<DMatrix<f64>> = point.iter().map(|z| DMatrix::from_column_slice(z.len(), 1, z)).collect();
+    let gradient =
+        gradient(graph, &columns, graph.output, &DMatrix::from_column_slice(objective.len(), 1, objective.as_slice()));
+    if let Some(t) = clipped.filter(|_| graph.blocks.iter().all(|b| b.subspace.is_none() && b.tied.is_none())) {
+        return in_range(graph, t, &gradient);
+    }
+    let vertex = |(block, g): (&Block, &DMatrix<f64>)| block.vertex(g.as_slice());
+    graph.blocks.iter().zip(&gradient).map(vertex).collect()
+}
+
+/// Maximises a linear function of all variables, with the deviation of tensor `t`, which variables generate, in its known
+/// range: a linear program.
+fn in_range(graph: &Graph, t: usize, gradient: &[DMatrix<f64>]) -> Option<Vec<Vec<f64>>> {
+    let (Op::Affine(terms), Some((low, high))) = (&graph.tensors[t].op, &graph.tensors[t].clip) else { return None };
+    let mut problem = ProblemVariables::new();
+    let mut add = |block: &Block| -> Vec<Variable> {
+        block.lower.iter().zip(&block.upper).map(|(&l, &h)| problem.add(variable().min(l).max(h))).collect()
+    };
+    let z: Vec<Vec<Variable>> = graph.blocks.iter().map(&mut add).collect();
+    let mut deviation = vec![Expression::default(); low.len()];
+    for (p, map) in terms {
+        let Op::Variables(block) = graph.tensors[*p].op else { return None };
+        let n = z[block].len();
+        let dense = map.apply(&DMatrix::identity(n, n));
+        for (i, d) in deviation.iter_mut().enumerate() {
+            (0..n).filter(|&j| dense[(i, j)] != 0.0).for_each(|j| d.add_mul(dense[(i, j)], z[block][j]));
+        }
+    }
+    let goal: Expression = z.iter().zip(gradient).flat_map(|(z, g)| z.iter().zip(g.iter())).map(|(&z, &g)| g * z).sum();
+    let mut model = problem.maximise(goal).using(good_lp::solvers::clarabel::clarabel);
+    for (d, (&l, &h)) in deviation.into_iter().zip(low.iter().zip(high)) {
+        model.add_constraint(constraint!(d.clone() >= l));
+        model.add_constraint(constraint!(d <= h));
+    }
+    for (block, z) in graph.blocks.iter().zip(&z) {
+        for group in &block.groups {
+            let total: Expression = group.iter().map(|&j| z[j]).sum();
+            model.add_constraint(constraint!(total == 0.0));
+        }
+    }
+    let solution = model.solve().ok()?;
+    Some(z.iter().map(|z| z.iter().map(|&z| solution.value(z)).collect()).collect())
 }
 
 /// For every cell the best of the points that, to first order, raise one inactive neuron the most: a neuron that sleeps

@@ -5,22 +5,34 @@ use crate::subspace::ExactForm;
 use nalgebra::{DMatrix, DVector};
 use num::bigint::BigInt;
 use num::integer::Integer;
-use num::{One, Zero};
+use num::{One, Signed, Zero};
 use scalecheck::ladder::Variables;
 use scalecheck::number::Rational;
-use scalecheck::problem::Problem;
+use scalecheck::problem::{Op, Problem};
 use scalecheck::rules::witness::deviations;
+use std::collections::BTreeMap;
 
 /// A rational point of the domain near `point`. Ends of ranges are taken exactly, groups sum to zero exactly, and
 /// subspaces are kept to exactly; variables that would push the perturbed input out of the valid range are set to zero.
 pub fn exact_point(problem: &Problem, graph: &Graph, point: &[Vec<f64>]) -> Option<Vec<Vec<Rational>>> {
     let blocks = problem.domain.iter().zip(&graph.blocks).zip(point);
     let exact = blocks.map(|((v, b), z)| match b.subspace.as_ref().map(|s| &s.exact) {
+        _ if b.tied.is_some() => b.tied.as_ref().and_then(|tied| {
+            let w = tied.gather(z);
+            let w =
+                if tied.rows.is_empty() { block(&tied.variables, &w) } else { kernel(&tied.variables, &tied.rows, &w) };
+            w.map(|w| tied.spread(&w, &Rational::zero()))
+        }),
         None => block(v, z),
         Some(ExactForm::Kernel(rows)) => kernel(v, rows, z),
         Some(ExactForm::Image { columns, constraints }) => image(v, columns, constraints, z),
     });
     let mut exact = exact.collect::<Option<Vec<_>>>()?;
+    for t in graph.clipped() {
+        if let Some(fitted) = fit(problem, t, &exact) {
+            exact = fitted;
+        }
+    }
     loop {
         let mut outside = None;
         if graph.clipped().next().is_some() {
@@ -39,6 +51,51 @@ pub fn exact_point(problem: &Problem, graph: &Graph, point: &[Vec<f64>]) -> Opti
             return None;
         }
     }
+}
+
+/// Brings the deviation of tensor `t`, which variables generate, into its known range: where the range ends at zero and
+/// the point is there but for rounding, exactly; then by shrinking all of the point. `None` if that leaves nothing.
+fn fit(problem: &Problem, t: usize, z: &[Vec<Rational>]) -> Option<Vec<Vec<Rational>>> {
+    let (low, high) = problem.tensors[t].clip.as_ref()?;
+    let Op::Affine(terms) = &problem.tensors[t].op else { return None };
+    let first: Vec<usize> = z.iter().scan(0, |sum, z| Some(std::mem::replace(sum, *sum + z.len()))).collect();
+    let mut all: Vec<Rational> = z.iter().flatten().cloned().collect();
+    let mut map = vec![BTreeMap::<usize, Rational>::new(); low.len()];
+    for (p, linear) in terms {
+        let Op::Variables(block) = problem.tensors[*p].op else { return None };
+        linear.for_each_entry(|o, i, k| *map[o].entry(first[block] + i).or_default() += linear.weights().value(k));
+    }
+    let at =
+        |all: &[Rational], row: &BTreeMap<usize, Rational>| row.iter().map(|(j, w)| &all[*j] * w).sum::<Rational>();
+    let tiny = Rational::new(1.into(), 1_000_000.into());
+    let pinned = (0..low.len()).filter(|&i| (low[i].is_zero() || high[i].is_zero()) && at(&all, &map[i]).abs() < tiny);
+    let dense = |row: &BTreeMap<usize, Rational>| {
+        (0..all.len()).map(|j| row.get(&j).cloned().unwrap_or_default()).collect::<Vec<_>>()
+    };
+    let mut rows: Vec<Vec<Rational>> = pinned.map(|i| dense(&map[i])).collect();
+    for (variables, first) in problem.domain.iter().zip(&first) {
+        let member = |j: &u32| (first + *j as usize, Rational::one());
+        rows.extend(variables.groups.iter().map(|group| dense(&group.iter().map(member).collect())));
+    }
+    let ends: Vec<(&Rational, &Rational)> = problem.domain.iter().flat_map(|v| v.lower.iter().zip(&v.upper)).collect();
+    let room: Vec<f64> = all.iter().zip(&ends).map(|(z, (l, h))| float(&(z - *l).min(*h - z))).collect();
+    let mut order: Vec<usize> = (0..all.len()).collect();
+    order.sort_by(|&a, &b| room[b].total_cmp(&room[a]));
+    solve(&rows, &order, &mut all);
+    let mut factor = Rational::one();
+    let values: Vec<Rational> = map.iter().map(|row| at(&all, row)).collect();
+    let limits = low.iter().zip(high).chain(ends.iter().copied());
+    for (value, (low, high)) in values.iter().chain(&all).zip(limits) {
+        if value > high {
+            factor = factor.min(high / value);
+        } else if value < low {
+            factor = factor.min(low / value);
+        }
+    }
+    factor.is_positive().then(|| {
+        let mut rest = all.into_iter().map(|z| z * &factor);
+        z.iter().map(|z| rest.by_ref().take(z.len()).collect()).collect()
+    })
 }
 
 /// Elements of tensor `t` that leave its known range; `None` if none does.
@@ -90,7 +147,7 @@ fn kernel(variables: &Variables, rows: &[Vec<Rational>], point: &[f64]) -> Optio
         return Some(vec![Rational::zero(); point.len()]);
     }
     let near = |(z, (low, high)): (&f64, (&Rational, &Rational))| {
-        let slack = 1e-4 * largest;
+        let slack = 1e-6 * largest;
         match *z {
             z if z >= float(high) - slack => Some(high.clone()),
             z if z <= float(low) + slack => Some(low.clone()),
@@ -99,9 +156,10 @@ fn kernel(variables: &Variables, rows: &[Vec<Rational>], point: &[f64]) -> Optio
     };
     let ends = || variables.lower.iter().zip(&variables.upper);
     let mut z: Vec<Rational> = point.iter().zip(ends()).map(near).collect::<Option<_>>()?;
-    // Variables between their ends are solved for first.
+    // Variables far from their ends are solved for first: they have room for what is missing.
     let mut order: Vec<usize> = (0..z.len()).collect();
-    order.sort_by_key(|&j| z[j] == variables.lower[j] || z[j] == variables.upper[j]);
+    let room: Vec<f64> = z.iter().zip(ends()).map(|(z, (l, h))| float(&(z - l).min(h - z))).collect();
+    order.sort_by(|&a, &b| room[b].total_cmp(&room[a]));
     solve(rows, &order, &mut z);
     Some(into_box(z, variables))
 }
@@ -156,13 +214,10 @@ fn solve(rows: &[Vec<Rational>], order: &[usize], z: &mut [Rational]) {
         let Some(found) = (r..m.len()).find(|&k| !m[k][c].is_zero()) else { continue };
         m.swap(r, found);
         let top = m[r].clone();
-        for (k, row) in m.iter_mut().enumerate().filter(|(k, _)| *k != r) {
+        for row in m.iter_mut().enumerate().filter(|(k, _)| *k != r).map(|(_, row)| row) {
             let factor = row[c].clone();
-            for (i, (x, t)) in row.iter_mut().zip(&top).enumerate() {
-                // Columns of earlier pivots stay diagonal; only their own row has an entry.
-                if i >= c || (k < r && i == pivots[k]) {
-                    *x = (&*x * &top[c] - &factor * t) / &previous;
-                }
+            for (x, t) in row.iter_mut().zip(&top) {
+                *x = (&*x * &top[c] - &factor * t) / &previous;
             }
         }
         previous = top[c].clone();

@@ -41,6 +41,7 @@ fn from_file(file: &Item<'_>, files: &mut Files) -> Result<Ladder> {
     document::read(&path, text, |item| {
         let (ladder, [made]) = family(item, ["made"], files)?;
         made.optional(Item::text)?;
+        item.ensure(ladder != Ladder::None, Code::ClaimValue, "the family `none` has no rungs, so it is no ladder")?;
         Ok(ladder)
     })
 }
@@ -240,9 +241,9 @@ fn dct(grid: &Grid, item: &Item<'_>, files: &mut Files) -> Result<Modes> {
         (if grid.spatial == 1 { one(1) } else { matrix.clone() }, matrix)
     };
     let square = |array: &Array, n: usize| array.shape[..] == [n, n];
-    let fits = square(&vertical, height) && square(&horizontal, width) && height * width <= 1 << 12;
+    let fits = square(&vertical, height) && square(&horizontal, width) && height * width <= 1 << 10;
     let message =
-        format!("a plane of {height}×{width} needs square matrices of these sizes, and at most 4096 elements");
+        format!("a plane of {height}×{width} needs square matrices of these sizes, and at most 1024 elements");
     item.ensure(fits, Code::ClaimShape, message)?;
     let channels = grid.shape[..grid.shape.len() - grid.spatial].iter().try_fold(1_usize, |n, &d| n.checked_mul(d));
     let Some(channels) = channels else { return item.error(Code::ClaimShape, "`shape` has too many elements") };

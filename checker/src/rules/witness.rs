@@ -24,7 +24,10 @@ pub fn parse(text: &[Vec<String>], problem: &Problem) -> Result<Vec<Vec<Rational
     let error = |message: String| Error::new(Code::WitnessOutside, "witness", message);
     let sizes = || problem.domain.iter().map(|v| v.lower.len());
     if !text.iter().map(Vec::len).eq(sizes()) {
-        return Err(error(format!("needs lists of {:?} values, one list a perturbation", sizes().collect::<Vec<_>>())));
+        return Err(error(format!(
+            "needs lists of {:?} values, one list a block of variables",
+            sizes().collect::<Vec<_>>()
+        )));
     }
     let number = |t: &String| parse_rational(t).ok_or_else(|| error(format!("`{t}` is not a rational")));
     text.iter().map(|block| block.iter().map(number).collect()).collect()

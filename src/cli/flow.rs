@@ -1,0 +1,160 @@
+//! `scalecert flow CLAIM`: follow a perturbation through the unchanged network, and see at each tensor how much of it is
+//! visible in which band.
+
+use super::prove::progress;
+use crate::graph::float;
+use crate::prove::{Choice, Config};
+use crate::sweep::{Base, Point, explore};
+use anyhow::{Context, Result, bail};
+use comfy_table::Table;
+use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use scalecheck::claim::{Coarse, parse};
+use scalecheck::ladder::Ladder;
+use scalecheck::number::{Rational, approximate, parse_rational};
+use scalecheck::verify::Files;
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use toml_edit::{DocumentMut, InlineTable, value};
+
+/// Bound how much of a claim's perturbation is visible at hidden tensors, in the coarse part and in each finer band.
+/// Writes CLAIM.flow.toml, which states every bound, and its certificate.
+///
+/// Exit codes: 0 the table is made and certified, 2 bad input.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// The claim, a TOML file; its output and property are not used.
+    claim: PathBuf,
+    /// A tensor with its coarse basis: NAME=LADDER, a ladder file or an inline table such as
+    /// 'hidden1={ family = "block-mean", shape = [8, 8] }'. Families block-mean, groups, dct, pca and matrix.
+    #[arg(long, required = true)]
+    at: Vec<String>,
+    /// Where to write the certificate; gzipped if the name ends in `.gz`. Default: CLAIM.flow.cert.json.gz.
+    #[arg(short, long)]
+    output: Option<PathBuf>,
+    /// How upper bounds are derived.
+    #[arg(long, value_enum, default_value = "alpha")]
+    method: Choice,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+/// A part of a tensor: what rung `seen` sees of it and rung `hidden` does not.
+struct Band {
+    tensor: String,
+    seen: Option<usize>,
+    hidden: Option<usize>,
+}
+
+impl Band {
+    fn name(&self) -> String {
+        match (self.seen, self.hidden) {
+            (Some(seen), Some(hidden)) => format!("between {seen} and {hidden}"),
+            (Some(seen), None) => format!("coarse: seen at {seen}"),
+            (None, hidden) => format!("fine: hidden at {}", hidden.unwrap_or_default()),
+        }
+    }
+}
+
+pub fn run(arguments: &Arguments) -> Result<u8> {
+    let base = Base::load(&arguments.claim, None)?;
+    let (mut bands, mut points) = (Vec::new(), Vec::new());
+    for at in &arguments.at {
+        let (tensor, ladder) = at.split_once('=').with_context(|| format!("--at {at}: NAME=LADDER is needed"))?;
+        let (tensor, scale) = (tensor.trim(), scale(ladder.trim(), &base)?);
+        let ladder = read_ladder(&scale, &base).with_context(|| format!("--at {at}"))?;
+        let rungs = ladder.rungs();
+        let Some(&coarsest) = rungs.last() else { bail!("--at {at}: the ladder has no rungs") };
+        // From the coarse part, unless that is nothing, down to what even the second finest rung does not see.
+        let mut parts = vec![(Some(coarsest), None)];
+        parts.retain(|_| !(matches!(*ladder, Ladder::Modes(_)) && coarsest == 0));
+        parts.extend(rungs.windows(2).rev().map(|pair| (Some(pair[0]), Some(pair[1]))));
+        for (seen, hidden) in parts {
+            let mut coarse = InlineTable::new();
+            coarse.insert("scale", scale.clone().into());
+            let rungs = [("seen", seen), ("hidden", hidden)].into_iter();
+            rungs.filter_map(|(key, rung)| Some((key, rung?))).for_each(|(key, rung)| {
+                coarse.insert(key, (rung as i64).into());
+            });
+            let mut table = toml_edit::Table::new();
+            table["tensor"] = value(tensor);
+            table["coarse"] = value(coarse);
+            points.push(Point { table, attack_only: false });
+            bands.push(Band { tensor: tensor.to_owned(), seen, hidden });
+        }
+    }
+    let config = Config { method: arguments.method, ..Config::default() };
+    let journal = base.beside(None, "flow.partial");
+    let explored = explore(&base, None, points, &config, &journal, progress)?;
+    let claim = base.beside(None, "flow.toml");
+    let certificate = arguments.output.clone().unwrap_or_else(|| base.beside(None, "flow.cert.json.gz"));
+    explored.write(&base, None, &claim, &certificate)?;
+    let summaries = explored.summaries();
+    if arguments.json {
+        let number = |x: &Rational| json!({ "exact": x.to_string(), "approximate": float(x) });
+        let rows = bands.iter().zip(&summaries).map(|(band, s)| {
+            json!({
+                "tensor": band.tensor,
+                "seen": band.seen,
+                "hidden": band.hidden,
+                "upper_bound": s.proven.as_ref().map(number),
+                "lower_bound": number(&s.attacked),
+            })
+        });
+        println!(
+            "{}",
+            json!({
+                "claim": claim.display().to_string(),
+                "certificate": certificate.display().to_string(),
+                "bands": rows.collect::<Vec<Value>>(),
+            })
+        );
+        return Ok(0);
+    }
+    let mut table = Table::new();
+    table.load_style(UTF8_HORIZONTAL_ONLY).set_header(["tensor", "band", "at least (attacked)", "at most (certified)"]);
+    let shown =
+        |x: &Rational, up| parse_rational(&crate::sweep::decimal(x, up)).map_or_else(String::new, |x| approximate(&x));
+    for (band, summary) in bands.iter().zip(&summaries) {
+        let proven = summary.proven.as_ref().map_or_else(String::new, |p| shown(p, true));
+        table.add_row([band.tensor.clone(), band.name(), shown(&summary.attacked, false), proven]);
+    }
+    println!("{table}");
+    println!(
+        "the largest change of any coordinate of the band, worst of {} rows;",
+        base.statement.claim().rows().len()
+    );
+    println!("both are bounds: the truth lies between. Attacks are evaluated and proofs checked exactly.");
+    println!("wrote {} and {}", claim.display(), certificate.display());
+    println!("check it: scalecheck verify {} {}", claim.display(), certificate.display());
+    Ok(0)
+}
+
+/// The `scale` table of a ladder that is a file, whose path becomes relative to the claim, or is written out.
+fn scale(ladder: &str, base: &Base) -> Result<InlineTable> {
+    if ladder.starts_with('{') {
+        let document: DocumentMut = format!("scale = {ladder}").parse().with_context(|| ladder.to_owned())?;
+        return document["scale"].as_inline_table().cloned().with_context(|| ladder.to_owned());
+    }
+    let folder = base.path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let path = pathdiff::diff_paths(std::path::absolute(ladder)?, std::path::absolute(folder)?);
+    Ok(InlineTable::from_iter([("ladder", path.unwrap_or_else(|| ladder.into()).display().to_string())]))
+}
+
+/// A ladder, as the checker reads it from the claim's folder.
+fn read_ladder(scale: &InlineTable, base: &Base) -> Result<Arc<Ladder>> {
+    let text = |rung: usize| {
+        format!(
+            "model = \"m\"\n[inputs]\npoint = [0]\n[[perturb]]\nsite = \"input\"\nscale = {{ family = \"none\" }}\n\
+             amplitude = 0\n[output]\ncoarse = {{ scale = {scale}, hidden = {rung} }}\ntolerance = 0\n"
+        )
+    };
+    let name = base.path.display().to_string();
+    let read = |rung| parse(&name, &text(rung), &mut Files::default());
+    let claim = read(1).or_else(|_| read(0))?;
+    match &claim.settings[0].coarse {
+        Coarse::Band { ladder, .. } => Ok(Arc::clone(ladder)),
+        _ => bail!("not a ladder"),
+    }
+}
