@@ -12,13 +12,15 @@ use scalecheck::certificate::Multipliers;
 use scalecheck::exact::Exact;
 use scalecheck::linear::Linear;
 use scalecheck::number::{DyadicSum, Rational, approximate, floor_scaled, scale_by_power_of_two};
+use scalecheck::problem::{Op, Source};
 use scalecheck::rules::back_substitution::Relaxation;
 use scalecheck::rules::case::Case;
 use scalecheck::rules::interval;
 use scalecheck::rules::relu::{Lines, Relu};
 use scalecheck::rules::round::{Coefficients, round};
+use scalecheck::rules::weights::{self, Magnitudes};
 use scalecheck::weights::{Dyadic, Values, Weights};
-use support::onnx::Model;
+use support::onnx::{Data, Model};
 use support::tape::{Tape, tape};
 use support::{int, ratio};
 
@@ -261,6 +263,52 @@ proptest! {
         prop_assert!(found >= best);
         if !wide {
             prop_assert_eq!(found, best);
+        }
+    }
+
+    /// The lines above |a| are above it at both ends and at the kink, the range holds it, and the sums of columns are at
+    /// least the exact ones.
+    #[test]
+    fn changed_weights_add_at_most_what_the_rule_says(mut tape in tape(60)) {
+        let model = Model::new(&[1, 3])
+            .constant("w", &[3, 2], Data::RawF64((0..6).map(|_| tape.around(1 << 30) as f64 / 1e9).collect()))
+            .node("MatMul", &["x", "w"], "y")
+            .output("y");
+        let x: Vector = (0..3).map(|_| number(&mut tape)).collect();
+        let amplitude = |tape: &mut Tape| number(tape).abs();
+        let text = format!(
+            "model = \"m\"\n[inputs]\npoint = [{}]\n[[perturb]]\nsite = \"input\"\nscale = {{ family = \"none\" }}\n\
+             amplitude = \"{}\"\n[[perturb]]\nweights = \"all\"\nerror = \"relative\"\namplitude = \"{}\"\n\
+             [output]\ntolerance = 1\n",
+            support::families::list(&x),
+            amplitude(&mut tape),
+            amplitude(&mut tape),
+        );
+        let problem = support::problem(&support::read_model(&model.bytes()), &support::parse_claim(&text), &x).unwrap();
+        let mut case = Case::root(&problem).unwrap();
+        case.ensure(problem.output).unwrap();
+        let found = problem.tensors.iter().find_map(|t| if let Op::Weights(parts) = &t.op { parts.first() } else { None });
+        let part = found.expect("weights change");
+        let Source::Tensor(from) = part.source else { panic!("the input moves") };
+        let (lower, upper) = stored(case.bounds(from).unwrap());
+        let lines = Magnitudes::new(&part.source, &case).unwrap();
+        let range = stored(&weights::range(&part.source, &case).unwrap());
+        for j in 0..3 {
+            let (slope, offset) = (dyadic(lines.slope[j], 16), dyadic(lines.offset[j], lines.exp));
+            for d in [lower[j].clone(), upper[j].clone(), -x[j].clone()] {
+                if lower[j] <= d && d <= upper[j] {
+                    let a = (&x[j] + &d).abs();
+                    prop_assert!(&slope * &d + &offset >= a, "element {}: {} at {}", j, a, d);
+                    prop_assert!(range.1[j] >= a && range.0[j] <= -a);
+                }
+            }
+        }
+        let v = [tape.around(1 << 53), tape.around(9)];
+        let (sums, exp) = weights::column_sums(part, &v, 5).unwrap();
+        let mut exact = vec![Rational::zero(); 3];
+        part.spread.for_each_entry(|o, i, k| exact[i] += part.spread.weights().value(k) * dyadic(v[o].abs(), 5));
+        for (sum, exact) in sums.iter().zip(exact) {
+            prop_assert!(dyadic(*sum, exp) >= exact && *sum < 1 << 54);
         }
     }
 
