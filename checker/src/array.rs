@@ -38,6 +38,12 @@ fn npy(bytes: &[u8]) -> Result<Array> {
     let length = length.iter().rev().fold(0_usize, |n, &b| n << 8 | usize::from(b));
     let (header, data) = rest.split_at_checked(length).ok_or_else(|| bad("it is cut off"))?;
     let header = std::str::from_utf8(header).map_err(|_| bad("the header is not text"))?;
+    let apart = |w: &[char]| w[0].is_ascii_digit() && w[1].is_ascii_whitespace() && w[2].is_ascii_digit();
+    ensure(
+        !header.chars().collect::<Vec<_>>().windows(3).any(apart),
+        Code::Data,
+        "the .npy header has a broken number",
+    )?;
     // The header is a Python dictionary of three keys in any order; without blanks it has few forms.
     let compact: String = header.chars().filter(|c| !c.is_ascii_whitespace()).collect();
     let inside = compact.strip_prefix('{').and_then(|h| h.strip_suffix('}')).ok_or_else(|| bad("the header"))?;

@@ -10,40 +10,42 @@ const MAX_LISTED: usize = 64;
 
 /// A paragraph that says what the claim says, with its numbers exact.
 pub fn describe(claim: &Claim) -> String {
+    let exists = matches!(&claim.settings[..], [only] if matches!(only.property, Property::Reaches(_)));
+    let each = if exists { "some" } else { "each" };
     let clean = match &claim.inputs {
         Inputs::Point(x) if x.len() <= MAX_LISTED => format!("the clean input ({})", list(x)),
         Inputs::Point(x) => format!("the clean input of {} elements that the claim states", x.len()),
         Inputs::Rows { file, rows } => match &rows[..] {
-            [row] => format!("row {row} of {}", file.display()),
+            [row] => format!("row {row} of `{}`", file.display()),
             [first, .., last] if last - first == rows.len() - 1 => {
-                format!("each of the {} rows from {first} to {last} of {}", rows.len(), file.display())
+                format!("{each} of the {} rows from {first} to {last} of `{}`", rows.len(), file.display())
             }
-            [_, ..] => format!("each of the rows {rows:?} of {}", file.display()),
+            [_, ..] => format!("{each} of the rows {rows:?} of `{}`", file.display()),
             [] => "no row".to_owned(),
         },
     };
     let valid = claim.valid.as_ref();
     match &claim.settings[..] {
-        [only] if !matches!(only.property, Property::Reaches(_)) => {
-            format!("For {clean}, and {}", setting(only, valid))
-        }
-        [only] => format!("For {}: {}", clean.replacen("each", "some", 1), setting(only, valid)),
+        [only] => format!("For {clean}, and {}", setting(only, valid, true)),
         all => {
-            let each = all.iter().enumerate().map(|(i, s)| format!("setting {i}: {}", setting(s, valid)));
+            let each = all.iter().enumerate().map(|(i, s)| format!("setting {i}: {}", setting(s, valid, false)));
             let lines = each.collect::<Vec<_>>().join("\n");
             format!("For {clean} (for one of them where it says «some row»):\n{lines}")
         }
     }
 }
 
-/// What one setting says about a row.
-pub fn setting(setting: &Setting, valid: Option<&(Rational, Rational)>) -> String {
+/// What one setting says about a row; that it is about some row is said here unless it is said elsewhere.
+pub fn setting(setting: &Setting, valid: Option<&(Rational, Rational)>, row_is_said: bool) -> String {
     let added: Vec<String> = setting.perturb.iter().map(perturbation).collect();
     let valid = valid.map_or(String::new(), |(low, high)| {
         format!("\n  and the perturbed input stays within [{low}, {high}] in every element")
     });
-    let quantifier =
-        if matches!(setting.property, Property::Reaches(_)) { "for some row and some" } else { "for every" };
+    let quantifier = match (&setting.property, row_is_said) {
+        (Property::Reaches(_), false) => "for some row and some",
+        (Property::Reaches(_), true) => "for some",
+        _ => "for every",
+    };
     format!("{quantifier} perturbation in which\n{}{valid},\n{}.", added.join(",\n"), property(setting))
 }
 
@@ -59,13 +61,10 @@ fn perturbation(perturb: &Perturb) -> String {
             }
         }
         Site::Weights { names, relative } => {
-            let which = names.as_ref().map_or(
-                "every stored matrix and of every added constant that is not broadcast".to_owned(),
-                |names| {
-                    let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
-                    names.join(" and ")
-                },
-            );
+            let which = names.as_ref().map_or("every stored matrix and every added constant".to_owned(), |names| {
+                let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+                names.join(" and ")
+            });
             let of = if *relative { " times its stored size" } else { "" };
             format!("  every value of {which} changes by at most {list}{of}")
         }

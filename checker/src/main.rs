@@ -137,10 +137,10 @@ fn as_text(report: &Report) -> String {
         text += &rows_as_text(setting);
     }
     for Separation { below, band, gap } in &report.separations {
-        let gap = gap.as_ref().map_or("without limit".to_owned(), approximate);
-        text += &format!(
-            "settings {below} and {band} separate scales: the band over all that is finer, gap at least {gap}\n"
-        );
+        let separated = gap.as_ref().is_none_or(|gap| *gap > Rational::from_integer(1.into()));
+        let words = if separated { "scales are separated" } else { "no separation of scales is shown" };
+        let gap = gap.as_ref().map_or("unbounded".to_owned(), approximate);
+        text += &format!("settings {below} and {band}: {words}; gap between the band and all that is finer: {gap}\n");
     }
     text
 }

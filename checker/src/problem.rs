@@ -254,6 +254,11 @@ impl<'a> Builder<'a> {
             .flat_map(|(_, tensor)| &tensor.parameters)
             .filter_map(|parameter| parameter.fixed.then_some(parameter.name.as_str()))
             .collect();
+        if let (None, Some(name)) = (names, fixed.first()) {
+            let message =
+                format!("`{name}` is broadcast or a factor, which cannot be perturbed; name the others in `weights`");
+            return perturb.error(Code::ClaimTensor, message);
+        }
         for (node, tensor) in needed_nodes() {
             for (k, parameter) in tensor.parameters.iter().enumerate().filter(|(_, parameter)| !parameter.fixed) {
                 if names.is_some_and(|names| !names.contains(&parameter.name)) {

@@ -241,7 +241,8 @@ pub struct SettingReport {
     pub rows: Vec<(usize, RowVerdict)>,
 }
 
-/// Two verified settings that separate scales: all that is finer than a rung, and the band above it.
+/// Two verified settings about one rung: all that is finer, and the band above it. The scales are separated there if the
+/// band does more, that is if the gap is above 1.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Separation {
     pub below: usize,
@@ -318,7 +319,7 @@ pub fn verify_with(
     }
     let report = |(setting, rows): (&claim::Setting, Vec<(usize, RowVerdict)>)| SettingReport {
         verdict: setting_verdict(&setting.property, &rows),
-        claim: describe::setting(setting, statement.claim.valid.as_ref()),
+        claim: describe::setting(setting, statement.claim.valid.as_ref(), false),
         rows,
     };
     let settings: Vec<SettingReport> = settings.iter().zip(found).map(report).collect();
@@ -335,7 +336,7 @@ pub fn verify_with(
     };
     Ok(Report {
         verdict,
-        separations: separations(&statement.claim, &settings),
+        separations: if verdict == Verdict::Verified { separations(&statement.claim, &settings) } else { vec![] },
         settings,
         claim: describe::describe(&statement.claim),
         digests: [&[statement.model_digest.clone(), statement.claim_digest.clone()][..], &statement.data_digests]
@@ -355,7 +356,9 @@ fn separations(claim: &Claim, reports: &[SettingReport]) -> Vec<Separation> {
         let Some(change) = changes.max() else { continue };
         for below in (0..reports.len()).filter(verified) {
             let most = reports[below].rows.iter().filter_map(|(_, v)| v.established()).max();
-            if let (Some(most), true) = (most, claim.settings[below].is_below(&claim.settings[band])) {
+            if let (Some(most), true) = (most, claim.settings[below].is_below(&claim.settings[band]))
+                && !(change.is_zero() && most.is_zero())
+            {
                 let gap = (!most.is_zero()).then(|| change / most);
                 found.push(Separation { below, band, gap });
             }

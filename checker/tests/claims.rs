@@ -819,6 +819,52 @@ fn a_parameter_that_is_used_again_by_another_way_cannot_be_perturbed() {
     }
 }
 
+/// "All" weights must not mean less than it says.
+#[test]
+fn all_weights_are_an_error_if_one_is_broadcast_or_a_factor() {
+    let model =
+        Model::new(&[1, 4]).f32("w", &[4, 4], &[1.0; 16]).f32("s", &[1], &[2.0]).node("MatMul", &["x", "w"], "h");
+    for op in ["Add", "Mul", "Div"] {
+        let network = read_model(&model.clone().node(op, &["h", "s"], "y").output("y").bytes());
+        let found = |which: &str| {
+            let claim = parse_claim(&weighted(&format!("weights = {which}\nerror = \"absolute\"")));
+            let Inputs::Point(x) = &claim.inputs else { panic!("a point") };
+            problem(&network, &claim, x).map(|problem| problem.domain[0].lower.len())
+        };
+        let error = found("\"all\"").unwrap_err();
+        assert_eq!(error.code, Code::ClaimTensor, "{error}");
+        assert!(error.message.contains("`s` is broadcast or a factor"), "{error}");
+        assert_eq!(found("[\"w\"]").unwrap(), 16, "{op}");
+    }
+}
+
+#[test]
+fn what_modes_that_do_not_span_leave_out_is_no_coarse_map() {
+    let plain = "{ groups = [[0, 1], [2, 3]], reduce = \"mean\" }";
+    for modes in ["[[1, 0, 0, 0], [1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]", "[[1, 0, 0, 0]]"] {
+        let coarse = format!("{{ scale = {{ family = \"matrix\", modes = {modes} }}, hidden = 1 }}");
+        assert_problem_error(plain, &coarse, Code::ClaimShape);
+    }
+    let identity = "[[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]";
+    let coarse = format!("{{ scale = {{ family = \"matrix\", modes = {identity} }}, hidden = 1 }}");
+    let claim = parse_claim(&replaced(plain, &coarse));
+    let Inputs::Point(x) = &claim.inputs else { panic!("a point") };
+    assert_eq!(problem(&network(), &claim, x).unwrap().coarse.len(), 3);
+}
+
+#[test]
+fn a_setting_cannot_set_the_cutoff_of_a_plain_box() {
+    let text = replaced("family = \"haar\", shape = [1, 4], spatial = 1, cutoff = 4", "family = \"none\"");
+    let text = text.replace("[\"1/32\", \"1e-2\"]", "1").replace("tolerance = \"3/4\"\n", "");
+    for (key, good) in [("cutoff = 2\n", false), ("", true)] {
+        let found = parse("claim.toml", &format!("{text}[[setting]]\n{key}tolerance = 1\n"));
+        match good {
+            true => assert_eq!(found.map(|claim| claim.settings.len()), Ok(1)),
+            false => assert_eq!(support::code(found), Code::ClaimValue),
+        }
+    }
+}
+
 // ---- words
 
 #[test]
@@ -869,10 +915,7 @@ fn the_words_name_every_kind_of_perturbation_with_its_numbers() {
 fn the_words_name_the_weights_and_how_they_change() {
     let words = |lines: &str| describe(&parse_claim(&weighted(lines)));
     let all = words("weights = \"all\"\nerror = \"absolute\"");
-    assert!(
-        all.contains("every stored matrix and of every added constant that is not broadcast changes by at most 1/32"),
-        "{all}"
-    );
+    assert!(all.contains("every stored matrix and every added constant changes by at most 1/32"), "{all}");
     let named = words("weights = [\"w\", \"b\"]\nerror = \"relative\"");
     assert!(named.contains("`w` and `b`") && named.contains("1/32 times its stored size"), "{named}");
 }

@@ -184,13 +184,14 @@ fn setting(item: &Item<'_>, base: &Setting, files: &mut Files) -> Result<Setting
         setting.coarse = coarse(&coarse_map, files)?;
     }
     let replaced = if new_scale.is_given() { Some(scale(&new_scale, files)?) } else { None };
-    let mut scaled = false;
+    let (mut scaled, mut laddered) = (false, false);
     for perturb in &mut setting.perturb {
         if let Site::Tensor { scale, .. } = &mut perturb.site {
             scaled = true;
             if let Some(replaced) = &replaced {
                 *scale = replaced.clone();
             }
+            laddered |= *scale.ladder != Ladder::None;
             if cutoff.is_given() {
                 (scale.cutoff, scale.seen) = (cutoff.count()?, None);
             }
@@ -207,6 +208,8 @@ fn setting(item: &Item<'_>, base: &Setting, files: &mut Files) -> Result<Setting
     }
     let scales = new_scale.is_given() || cutoff.is_given() || seen.is_given();
     item.ensure(scaled || !scales, Code::ClaimValue, "perturbed weights have no scale to set")?;
+    let rungs = cutoff.is_given() || seen.is_given();
+    item.ensure(laddered || !rungs, Code::ClaimValue, "the family `none` has no cutoff to set")?;
     Ok(setting)
 }
 
@@ -287,7 +290,12 @@ impl Scale {
         let finer = self.seen.is_none_or(|seen| {
             *self.ladder != Ladder::None && seen != self.cutoff && self.ladder.is_finer(seen, self.cutoff)
         });
-        item.ensure(finer, Code::ClaimShape, "`seen` must be a finer rung than `cutoff`")
+        item.ensure(finer, Code::ClaimShape, "`seen` must be a finer rung than `cutoff`")?;
+        let decidable = match (&*self.ladder, self.seen) {
+            (Ladder::Modes(modes), Some(seen)) => modes.is_decidable(seen),
+            _ => true,
+        };
+        item.ensure(decidable, Code::ClaimShape, "the rung `seen` has too many modes to decide exactly what it sees")
     }
 }
 

@@ -15,7 +15,7 @@ use crate::weights::Values;
 use std::sync::Arc;
 
 /// More items than any tensor or dictionary has.
-const MAX_ITEMS: usize = 1 << 24;
+const MAX_ITEMS: usize = 1 << 20;
 
 /// The ladder that a `scale` table names, with the items of the other keys that it may have.
 pub fn ladder<'a, const N: usize>(
@@ -95,7 +95,7 @@ fn family<'a, const N: usize>(
                     let atoms = matrix(&generator, files)?;
                     // Rung k sees all but the last k columns.
                     let kept: Vec<usize> = (0..atoms.shape[1]).rev().collect();
-                    let levels = nested(&generator, Partition::prefixes(&kept))?;
+                    let levels = nested(&generator, Partition::prefixes(kept))?;
                     Ok((Ladder::Dictionary(shaped(&generator, Dictionary::new(atoms, None, levels, None))?), found))
                 }
                 _ => item.error(Code::ClaimMissingKey, "the family `matrix` needs either `modes` or `generator`"),
@@ -106,7 +106,7 @@ fn family<'a, const N: usize>(
             let ([_, atoms, levels, prefixes, bounds, residual], found) = item.table_with(keys, others)?;
             let partition = match (levels.is_given(), prefixes.is_given()) {
                 (true, false) => nested(&levels, Partition::new(groups(&levels)?, None))?,
-                (false, true) => nested(&prefixes, Partition::prefixes(&kept(&prefixes)?))?,
+                (false, true) => nested(&prefixes, Partition::prefixes(kept(&prefixes)?))?,
                 _ => return item.error(Code::ClaimMissingKey, "a dictionary needs either `levels` or `nested`"),
             };
             let residual = residual.non_negative()?;

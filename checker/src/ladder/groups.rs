@@ -10,9 +10,16 @@ use num::Zero;
 /// Levels of groups of items. Rung 0 sees every item; rung k is `levels[k - 1]`. Valid by construction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Partition {
-    levels: Vec<Vec<Vec<u32>>>,
+    levels: Levels,
     /// The tensor's shape, of which the items are the first axis; the items are the elements without it.
     shape: Option<Vec<usize>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Levels {
+    Groups(Vec<Vec<Vec<u32>>>),
+    /// Each of the first so many items is a group of its own, the others are in none. The numbers fall.
+    Prefixes(Vec<usize>),
 }
 
 impl Partition {
@@ -47,25 +54,32 @@ impl Partition {
             }
             finer = Some(group_of);
         }
-        Ok(Partition { levels, shape })
+        Ok(Partition { levels: Levels::Groups(levels), shape })
     }
 
-    /// Level k keeps the first `kept[k]` items, each a group of its own. The numbers fall.
-    pub fn prefixes(kept: &[usize]) -> Result<Self, String> {
-        let level = |&m: &usize| (0..m as u32).map(|i| vec![i]).collect();
+    /// Level k sees the first `kept[k - 1]` items, each by itself. The numbers fall, so every level sees a part of what
+    /// the one before sees.
+    pub fn prefixes(kept: Vec<usize>) -> Result<Self, String> {
         match kept.windows(2).all(|pair| pair[0] > pair[1]) {
-            true => Ok(Partition { levels: kept.iter().map(level).collect(), shape: None }),
+            true => Ok(Partition { levels: Levels::Prefixes(kept), shape: None }),
             false => Err(format!("the numbers of items kept must fall from level to level, unlike {kept:?}")),
         }
     }
 
+    fn len(&self) -> usize {
+        match &self.levels {
+            Levels::Groups(levels) => levels.len(),
+            Levels::Prefixes(kept) => kept.len(),
+        }
+    }
+
     pub fn check(&self, rung: usize) -> Result<(), String> {
-        let levels = self.levels.len();
+        let levels = self.len();
         if rung <= levels { Ok(()) } else { Err(format!("there is no level {rung}; the ladder has 0 to {levels}")) }
     }
 
     pub fn rungs(&self) -> Vec<usize> {
-        (0..=self.levels.len().min(MAX_LISTED)).collect()
+        (0..=self.len().min(MAX_LISTED)).collect()
     }
 
     /// The groups of a rung over a tensor of `len` elements; with a shape, one copy for every position of the other axes.
@@ -80,16 +94,22 @@ impl Partition {
                 self.shape.as_deref().unwrap_or_default()
             ));
         };
-        if let Some(i) = self.levels.iter().flatten().flatten().find(|&&i| i as usize >= items) {
+        let named = match &self.levels {
+            Levels::Groups(levels) => levels.iter().flatten().flatten().map(|&i| i as usize).max(),
+            Levels::Prefixes(kept) => kept.first().and_then(|kept| kept.checked_sub(1)),
+        };
+        if let Some(i) = named.filter(|&i| i >= items) {
             return Err(format!("the ladder names the item {i}; there are {items}, counted from 0"));
         }
         let copies = |group: &Vec<u32>| {
             let group = group.clone();
             (0..inner as u32).map(move |p| group.iter().map(|&i| i * inner as u32 + p).collect())
         };
-        Ok(match rung.checked_sub(1) {
-            None => (0..len as u32).map(|i| vec![i]).collect(),
-            Some(level) => self.levels[level].iter().flat_map(copies).collect(),
+        let alone = |count: usize| (0..count as u32).map(|i| vec![i]).collect();
+        Ok(match (rung.checked_sub(1), &self.levels) {
+            (None, _) => alone(len),
+            (Some(level), Levels::Groups(levels)) => levels[level].iter().flat_map(copies).collect(),
+            (Some(level), Levels::Prefixes(kept)) => alone(kept[level]),
         })
     }
 

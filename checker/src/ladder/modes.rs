@@ -8,6 +8,9 @@ use crate::number::Rational;
 use crate::weights::{Values, Weights};
 use num::Zero;
 
+/// Most products of an elimination, which has no other limit.
+const MAX_ELIMINATION: usize = 1 << 24;
+
 /// Modes of every channel of a tensor.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Modes {
@@ -96,16 +99,27 @@ impl Modes {
 
     /// True if every channel of `z` is a combination of the modes that the rung sees.
     pub fn sees_all(&self, rung: usize, z: &[Rational]) -> bool {
-        let row = |m: usize| (0..self.cols).map(|j| self.values.get(m * self.cols + j)).collect::<Vec<_>>();
-        let rows: Vec<_> = (0..self.kept(rung)).map(row).collect();
-        self.fits(z.len()).is_ok() && z.chunks(self.cols).all(|channel| span::contains(&rows, channel))
+        let rows = self.first(self.kept(rung));
+        let inside = |channel: &[Rational]| channel.iter().all(Zero::is_zero) || span::contains(&rows, channel);
+        self.fits(z.len()).is_ok() && z.chunks(self.cols).all(inside)
+    }
+
+    /// Whether elimination over the modes of a rung is small enough to be done.
+    pub fn is_decidable(&self, rung: usize) -> bool {
+        let kept = self.kept(rung);
+        kept.checked_mul(kept).and_then(|n| n.checked_mul(self.cols)).is_some_and(|n| n <= MAX_ELIMINATION)
+    }
+
+    fn first(&self, rows: usize) -> Vec<Vec<Rational>> {
+        let row = |m: usize| (0..self.cols).map(|j| self.values.get(m * self.cols + j)).collect();
+        (0..rows).map(row).collect()
     }
 
     /// The coordinates along the modes that rung `seen` sees and rung `hidden` does not, in every channel.
     pub fn band(&self, seen: Option<usize>, hidden: Option<usize>, len: usize) -> Result<Vec<Row>, String> {
         self.fits(len)?;
-        if seen.is_none() && self.rows < self.cols {
-            return Err("the modes do not span all of the tensor: name the rung that is `seen`".into());
+        if seen.is_none() && !(self.is_decidable(self.top()) && span::is_everything(&self.first(self.rows))) {
+            return Err("the modes are not known to span all of the tensor: name the rung that is `seen`".into());
         }
         let (first, end) = (hidden.map_or(0, |k| self.kept(k)), seen.map_or(self.rows, |k| self.kept(k)));
         let row = |channel: usize, m: usize| {

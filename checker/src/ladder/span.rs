@@ -12,6 +12,11 @@ pub fn contains(rows: &[Vec<Rational>], v: &[Rational]) -> bool {
     rank(without.to_vec()) == rank(with.clone())
 }
 
+/// True if every vector of their length is a linear combination of `rows`.
+pub fn is_everything(rows: &[Vec<Rational>]) -> bool {
+    rank(rows.iter().map(|row| integers(row)).collect()) == rows.first().map_or(0, Vec::len)
+}
+
 /// A multiple of the vector with integer entries.
 fn integers(v: &[Rational]) -> Vec<BigInt> {
     let common = v.iter().fold(BigInt::one(), |l, r| l.lcm(r.denom()));

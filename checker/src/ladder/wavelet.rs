@@ -24,6 +24,8 @@ pub struct Filter {
     pub taps: Vec<Rational>,
 }
 
+/// Most entries of the matrix of details of one channel.
+const MAX_ENTRIES: usize = 1 << 22;
 /// Longest filter, and farthest start.
 const MAX_TAPS: usize = 64;
 
@@ -117,6 +119,10 @@ impl Filters {
     pub fn generator(&self, grid: &Grid, cutoff: usize, amplitudes: &[Rational], len: usize) -> Option<Generator> {
         let (height, width) = grid.plane();
         let plane = height * width;
+        let block = if grid.spatial == 2 { cutoff.checked_mul(cutoff)? } else { cutoff };
+        if (plane - plane / block).checked_mul(plane)? > MAX_ENTRIES {
+            return None;
+        }
         let (mut columns, mut amplitude): (Vec<Vec<Rational>>, Vec<Rational>) = (vec![], vec![]);
         for band in 0..cutoff.ilog2() {
             let [low_x, high_x] = self.functions(width, band + 1);
@@ -131,9 +137,6 @@ impl Filters {
                     columns.push(y.iter().flat_map(|a| x.iter().map(move |b| a * b)).collect());
                     amplitude.push(amplitudes.get(band as usize).unwrap_or(&amplitudes[0]).clone());
                 }
-            }
-            if columns.len().checked_mul(plane)? > 1 << 24 {
-                return None;
             }
         }
         if columns.is_empty() {

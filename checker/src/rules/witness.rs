@@ -70,10 +70,10 @@ pub fn check(problem: &Problem, point: &[Vec<Rational>]) -> Result<Broken> {
     let output = deviation[problem.output].to_rationals();
     let moved = |row: &Vec<(usize, Rational)>| -> Rational { row.iter().map(|(i, g)| g * &output[*i]).sum() };
     let coarse = problem.clean.iter().zip(&problem.coarse).map(|(c, row)| c + moved(row)).collect();
-    match problem.cells.iter().position(|cell| reaches(cell, &output)) {
-        Some(cell) => Ok(Broken { cell, coarse }),
-        None => Err(Error::new(Code::WitnessHarmless, "witness", "the point does not break the claim")),
-    }
+    let Some(cell) = problem.cells.iter().position(|cell| reaches(cell, &output)) else {
+        return Err(Error::new(Code::WitnessHarmless, "witness", "the point does not break the claim"));
+    };
+    Ok(Broken { cell, coarse })
 }
 
 fn reaches(cell: &Cell, output: &[Rational]) -> bool {
