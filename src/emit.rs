@@ -1,6 +1,8 @@
 //! From floating-point results to the text of a proof: rounding slopes, naming tensors, sharing slope sets.
 
+use crate::graph::Graph;
 use crate::relax::back_substitution::Normals;
+use nalgebra::DVector;
 use scalecheck::certificate::{CloseText, DualText, MultiplierText, NodeText, ProofText, RefineText, SlopesText};
 use scalecheck::problem::Problem;
 use std::collections::{BTreeMap, HashMap};
@@ -77,25 +79,31 @@ impl<'p> Builder<'p> {
         texts
     }
 
-    /// The multipliers of what cutoffs see, for one target.
-    pub fn duals(&mut self, normals: &Normals, target: usize) -> Vec<DualText> {
+    /// The multipliers of tensors whose range is known, for one target.
+    pub fn duals(&mut self, graph: &Graph, normals: &Normals, target: usize) -> Vec<DualText> {
         let mut texts = Vec::new();
-        for (block, normal) in normals.iter().enumerate() {
+        for (block, normal) in normals.blocks.iter().enumerate() {
             let Some(normal) = normal else { continue };
-            let Some(seen) = self.problem.find(&format!("{}.seen", self.problem.domain[block].name)) else { continue };
-            let column = normal.column(target);
-            let largest = column.amax();
-            if largest > 0.0 {
-                // Where nothing is hidden the bound is nearly zero, and all that is left is this rounding.
-                let complete = column.len() >= self.problem.domain[block].lower.len();
-                let bits = if complete { FINE_DUAL_BITS } else { DUAL_BITS };
-                let exponent = (bits - largest.log2().ceil() as i32).clamp(-256, 256);
-                let scale = 2_f64.powi(exponent);
-                let mantissas = column.iter().map(|mu| -(mu * scale).round() as i64).collect();
-                texts.push(DualText { tensor: self.tensor(seen), exponent, mantissas });
-            }
+            let variables = &self.problem.domain[block];
+            let Some(seen) = self.problem.find(&format!("{}.seen", variables.name)) else { continue };
+            // Where nothing is hidden the bound is nearly zero, and all that is left is this rounding.
+            let bits = if normal.nrows() >= variables.lower.len() { FINE_DUAL_BITS } else { DUAL_BITS };
+            texts.extend(self.dual(seen, bits, -normal.column(target)));
+        }
+        if let (Some(ranged), Some(normal)) = (&graph.ranged, &normals.ranged) {
+            texts.extend(self.dual(ranged.tensor, DUAL_BITS, normal.column(target).into_owned()));
         }
         texts
+    }
+
+    fn dual(&mut self, t: usize, bits: i32, beta: DVector<f64>) -> Option<DualText> {
+        let largest = beta.amax();
+        (largest > 0.0).then(|| {
+            let exponent = (bits - largest.log2().ceil() as i32).clamp(-256, 256);
+            let scale = 2_f64.powi(exponent);
+            let mantissas = beta.iter().map(|beta| (beta * scale).round() as i64).collect();
+            DualText { tensor: self.tensor(t), exponent, mantissas }
+        })
     }
 
     /// Re-derives bounds of chosen elements, with default slopes.

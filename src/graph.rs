@@ -1,7 +1,7 @@
 //! The problem in floating point: what the untrusted search computes with. Shapes: a matrix holds one point or one
 //! target a column; a tensor's elements are its rows.
 
-use crate::subspace::{Subspace, Support};
+use crate::subspace::{Cut, Subspace, Support};
 use nalgebra::{DMatrix, DVector, DVectorView};
 use num::{One, ToPrimitive, Zero};
 use scalecheck::ladder::{Ladder, Variables};
@@ -308,6 +308,103 @@ pub struct Graph {
     pub output: usize,
     /// Tensors that hold what a cutoff sees.
     seen: Vec<usize>,
+    /// A tensor that variables generate and whose range is known, which the support function can use.
+    pub ranged: Option<Ranged>,
+}
+
+/// A tensor `d = U z` with d in a known range beside z in its box: (z, d) is a box cut with a subspace.
+pub struct Ranged {
+    pub tensor: usize,
+    /// Blocks of variables, each with the position of its first one.
+    blocks: Vec<(usize, usize)>,
+    cut: Cut,
+    lower: Vec<f64>,
+    upper: Vec<f64>,
+    variables: usize,
+}
+
+/// Maximisers of linear functions of a [`Ranged`] tensor, one a column.
+pub struct RangedSupport {
+    /// Upper bounds of the maxima.
+    pub values: Vec<f64>,
+    /// Variables, by block.
+    pub points: Vec<(usize, DMatrix<f64>)>,
+    /// What gives the bounds at the tensor.
+    pub multipliers: DMatrix<f64>,
+}
+
+/// Most variables and elements for which the known range is used in bounds.
+const MAX_RANGED: usize = 2048;
+
+impl Ranged {
+    fn new(graph: &Graph) -> Option<Self> {
+        let tensor = graph.clipped().next()?;
+        let (Op::Affine(terms), Some((low, high))) = (&graph.tensors[tensor].op, &graph.tensors[tensor].clip) else {
+            return None;
+        };
+        let (mut blocks, mut variables) = (Vec::new(), 0);
+        let mut columns: Vec<DMatrix<f64>> = Vec::new();
+        for (p, map) in terms {
+            let Op::Variables(block) = graph.tensors[*p].op else { return None };
+            let b = &graph.blocks[block];
+            let n = b.lower.len();
+            // A group of one variable fixes it to zero, as its box does.
+            if b.subspace.is_some() || b.tied.is_some() || b.groups.iter().any(|g| g.len() > 1) || n > MAX_RANGED {
+                return None;
+            }
+            let u = map.apply(&DMatrix::identity(n, n));
+            match blocks.iter().position(|(known, _)| *known == block) {
+                Some(k) => columns[k] += u,
+                None => {
+                    blocks.push((block, variables));
+                    variables += n;
+                    columns.push(u);
+                }
+            }
+        }
+        if variables + low.len() > MAX_RANGED {
+            return None;
+        }
+        let mut u = DMatrix::zeros(low.len(), variables);
+        for ((_, first), part) in blocks.iter().zip(&columns) {
+            u.columns_mut(*first, part.ncols()).copy_from(part);
+        }
+        let ends = |side: fn(&Block) -> &Vec<f64>, range: &[f64]| {
+            blocks.iter().flat_map(|(b, _)| side(&graph.blocks[*b])).chain(range).copied().collect()
+        };
+        let (lower, upper) = (ends(|b| &b.lower, low), ends(|b| &b.upper, high));
+        Some(Ranged { tensor, cut: Cut::graph(&u)?, blocks, lower, upper, variables })
+    }
+
+    /// Replaces, in the blocks concerned, the points at which linear functions of the variables are largest in the boxes by
+    /// points that keep to the range as well.
+    pub fn vertices(&self, gradient: &[DMatrix<f64>], points: &mut [DMatrix<f64>], effort: usize) {
+        let Some((block, _)) = self.blocks.first() else { return };
+        let mut both = DMatrix::zeros(self.lower.len(), gradient[*block].ncols());
+        for (block, first) in &self.blocks {
+            both.rows_mut(*first, gradient[*block].nrows()).copy_from(&gradient[*block]);
+        }
+        let (found, ..) = self.cut.support(&both, &self.lower, &self.upper, effort, &mut None);
+        for (block, first) in &self.blocks {
+            points[*block].copy_from(&found.rows(*first, gradient[*block].nrows()));
+        }
+    }
+
+    /// Maximises `v · d` for every column of `v`.
+    pub fn support(&self, v: &DMatrix<f64>, effort: usize, warm: &mut Option<DMatrix<f64>>) -> RangedSupport {
+        let mut both = DMatrix::zeros(self.lower.len(), v.ncols());
+        both.rows_mut(self.variables, v.nrows()).copy_from(v);
+        let (points, values, reduced) = self.cut.support(&both, &self.lower, &self.upper, effort, warm);
+        let ends = self.blocks.iter().skip(1).map(|(_, first)| *first).chain([self.variables]);
+        let parts = self
+            .blocks
+            .iter()
+            .zip(ends)
+            .map(|((block, first), end)| (*block, points.rows(*first, end - first).into_owned()));
+        // What the range takes of v, the multiplier takes away.
+        let multipliers = -reduced.rows(self.variables, v.nrows());
+        RangedSupport { values, points: parts.collect(), multipliers }
+    }
 }
 
 /// Maps that several problems of one model share, by the identity of the exact map.
@@ -402,13 +499,16 @@ impl Graph {
             let row = &cell.rows[0];
             Cell { objective: row.terms.iter().map(|&(i, a)| (i, -(a as f64))).collect(), bound: float(&row.bound) }
         });
-        Graph {
+        let mut graph = Graph {
             tensors: tensors.collect(),
             blocks: blocks.collect(),
             cells: cells.collect(),
             output: problem.output,
             seen,
-        }
+            ranged: None,
+        };
+        graph.ranged = Ranged::new(&graph);
+        graph
     }
 
     pub fn len(&self, t: usize) -> usize {
@@ -479,8 +579,22 @@ impl Graph {
         movers
     }
 
-    /// Shrinks the variables that push a tensor out of its known range, in every column, until none does.
+    /// Where linear functions of the variables are largest, one a column: nearly exact, and nearly in every known range.
+    pub fn vertices(&self, gradient: &[DMatrix<f64>], effort: usize) -> Vec<DMatrix<f64>> {
+        let vertex = |(block, g): (&Block, &DMatrix<f64>)| block.support(g, effort, &mut None).points;
+        let mut points: Vec<DMatrix<f64>> = self.blocks.iter().zip(gradient).map(vertex).collect();
+        if let Some(ranged) = &self.ranged {
+            ranged.vertices(gradient, &mut points, effort);
+        }
+        points
+    }
+
+    /// Shrinks the variables that push a tensor out of its known range, in every column, until none does. What
+    /// [`Graph::vertices`] nearly keeps to is left to be made exact in the end.
     pub fn keep_in_range(&self, points: &mut [DMatrix<f64>]) {
+        if self.ranged.is_some() {
+            return;
+        }
         const ROUNDS: usize = 10;
         if self.clipped().next().is_none() {
             return;

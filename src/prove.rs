@@ -256,7 +256,7 @@ fn attempt(
         return Some(builder.single(vec![], close));
     }
     let mut refine: Vec<RefineText> =
-        improved.iter().flat_map(|improved| refinements(&mut builder, improved)).collect();
+        improved.iter().flat_map(|improved| refinements(&mut builder, graph, improved)).collect();
     let mut close = vec![CloseText::default(); graph.cells.len()];
     match method {
         Method::Interval => {}
@@ -265,7 +265,7 @@ fn attempt(
             let (_, trace) =
                 back_substitution::upper_bounds(graph, state, graph.output, &graph.objectives(), None, &mut warm);
             for (k, close) in close.iter_mut().enumerate() {
-                close.duals = builder.duals(&trace.normals, k);
+                close.duals = builder.duals(graph, &trace.normals, k);
             }
         }
         Method::Alpha => {
@@ -273,7 +273,7 @@ fn attempt(
             let (_, alphas, normals) = slopes::optimise(graph, &state, graph.output, &graph.objectives(), config);
             for (k, close) in close.iter_mut().enumerate() {
                 close.slopes = builder.slopes(&column(graph, &state, &alphas, k));
-                close.duals = builder.duals(&normals, k);
+                close.duals = builder.duals(graph, &normals, k);
             }
         }
         Method::Lp => {
@@ -291,18 +291,18 @@ fn attempt(
 
 /// The text of what plain back-substitution improved: one refinement, or one a side and element if each has multipliers
 /// of its own.
-fn refinements(builder: &mut Builder<'_>, improved: &Improved) -> Vec<RefineText> {
+fn refinements(builder: &mut Builder<'_>, graph: &Graph, improved: &Improved) -> Vec<RefineText> {
     let (t, rows) = (improved.tensor, &improved.rows);
     if rows.is_empty() {
         return vec![];
     }
-    if improved.normals.iter().all(Option::is_none) {
+    if improved.normals.is_empty() {
         return vec![builder.refine(t, rows.clone())];
     }
     let mut texts = Vec::new();
     for (k, &row) in rows.iter().enumerate() {
         for (side, target) in [(Side::Upper, k), (Side::Lower, rows.len() + k)] {
-            let duals = builder.duals(&improved.normals, target);
+            let duals = builder.duals(graph, &improved.normals, target);
             texts.push(RefineText { side: Some(side), duals, ..builder.refine(t, vec![row]) });
         }
     }
@@ -328,7 +328,7 @@ fn optimise_intermediate(
             for (k, &row) in rows.iter().enumerate() {
                 for (side, target) in [(Side::Upper, k), (Side::Lower, n + k)] {
                     let set = builder.slopes(&column(graph, &state, &alphas, target));
-                    let duals = builder.duals(&normals, target);
+                    let duals = builder.duals(graph, &normals, target);
                     if set.is_some() || !duals.is_empty() {
                         let text = builder.refine(t, vec![row]);
                         refine.push(RefineText { side: Some(side), slopes: set, duals, ..text });

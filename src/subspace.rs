@@ -12,10 +12,12 @@ use scalecheck::number::Rational;
 /// Relative size of a singular value that counts as zero.
 const RANK: f64 = 1e-9;
 
+/// A subspace K, as the orthogonal projector onto it.
+pub struct Cut(DMatrix<f64>);
+
 /// A subspace K of the variables.
 pub struct Subspace {
-    /// Orthogonal projector onto K.
-    projector: DMatrix<f64>,
+    cut: Cut,
     /// For what a cutoff does not see: μ = `dual` · w has `Cᵀ μ = w` for every w orthogonal to K.
     dual: Option<DMatrix<f64>>,
     pub exact: ExactForm,
@@ -53,7 +55,7 @@ impl Subspace {
             projector -= v_t.row(k).transpose() * v_t.row(k);
             dual += u.column(k) * v_t.row(k) / s;
         }
-        Some(Subspace { projector, dual: Some(dual), exact: ExactForm::Kernel(rows) })
+        Some(Subspace { cut: Cut(projector), dual: Some(dual), exact: ExactForm::Kernel(rows) })
     }
 
     /// The band of a ladder of modes: `z = Cᵀ w`, C the modes of the finer rung, and invisible at the cutoff.
@@ -73,7 +75,7 @@ impl Subspace {
         };
         let t = matrix(&columns, n).transpose();
         let basis = &t * null_space(&matrix(&constraints, columns.len()));
-        Subspace { projector: onto(&basis), dual: None, exact: ExactForm::Image { columns, constraints } }
+        Subspace { cut: Cut(onto(&basis)), dual: None, exact: ExactForm::Image { columns, constraints } }
     }
 
     /// Maximises `v · z` over the box cut with K, for every column of `v`.
@@ -85,8 +87,35 @@ impl Subspace {
         effort: usize,
         warm: &mut Option<DMatrix<f64>>,
     ) -> Support {
+        let (points, values, reduced) = self.cut.support(v, lower, upper, effort, warm);
+        let normal = self.dual.as_ref().map(|dual| dual * (v - &reduced));
+        Support { points, values, normal }
+    }
+}
+
+impl Cut {
+    /// The points (z, U z): what variables generate, beside themselves.
+    pub fn graph(u: &DMatrix<f64>) -> Option<Self> {
+        let m = u.ncols();
+        let inverse = (DMatrix::identity(m, m) + u.transpose() * u).cholesky()?.inverse();
+        let mut basis = DMatrix::zeros(m + u.nrows(), m);
+        basis.rows_mut(0, m).fill_with_identity();
+        basis.rows_mut(m, u.nrows()).copy_from(u);
+        Some(Cut(&basis * inverse * basis.transpose()))
+    }
+
+    /// Nearly maximal points of the box cut with K, upper bounds of the maxima, and the coefficients of which these are
+    /// the maxima over the box: they differ from `v` by something orthogonal to K.
+    pub fn support(
+        &self,
+        v: &DMatrix<f64>,
+        lower: &[f64],
+        upper: &[f64],
+        effort: usize,
+        warm: &mut Option<DMatrix<f64>>,
+    ) -> (DMatrix<f64>, Vec<f64>, DMatrix<f64>) {
         let (n, targets) = (v.nrows(), v.ncols());
-        let along = &self.projector * v;
+        let along = &self.0 * v;
         let spread = lower.iter().zip(upper).map(|(l, u)| (u - l).powi(2)).sum::<f64>().sqrt().max(f64::MIN_POSITIVE);
         // The penalty brings coefficients and variables to one size.
         let rho: Vec<f64> = along.column_iter().map(|c| (2.0 * c.norm() / spread).max(f64::MIN_POSITIVE)).collect();
@@ -104,7 +133,7 @@ impl Subspace {
             }
             u += &x;
             u -= &y;
-            x = &self.projector * (&y - &u);
+            x = &self.0 * (&y - &u);
             for (k, mut column) in x.column_iter_mut().enumerate() {
                 column.axpy(1.0 / rho[k], &along.column(k), 1.0);
             }
@@ -114,16 +143,15 @@ impl Subspace {
         for (k, mut column) in reduced.column_iter_mut().enumerate() {
             column *= rho[k];
         }
-        let reduced = &reduced - &self.projector * &reduced + &along;
+        let reduced = &reduced - &self.0 * &reduced + &along;
         let box_value = |column: nalgebra::DVectorView<'_, f64>| {
             let ends = lower.iter().zip(upper);
             column.iter().zip(ends).map(|(c, (l, h))| (c * l).max(c * h)).sum::<f64>()
         };
         let values = reduced.column_iter().map(box_value).collect();
-        let normal = self.dual.as_ref().map(|dual| dual * (v - &reduced));
         *warm = Some(u);
         // In the box, and nearly in K: what is made exact of it is in both.
-        Support { points: y, values, normal }
+        (y, values, reduced)
     }
 }
 

@@ -21,13 +21,26 @@ pub struct Trace {
     pub normals: Normals,
 }
 
-/// Multipliers of what cutoffs see, by block.
-pub type Normals = Vec<Option<DMatrix<f64>>>;
+/// Multipliers of tensors whose range is known, one column a target.
+#[derive(Clone, Default)]
+pub struct Normals {
+    /// Of what cutoffs see, by block.
+    pub blocks: Vec<Option<DMatrix<f64>>>,
+    /// Of a tensor in the valid range.
+    pub ranged: Option<DMatrix<f64>>,
+}
+
+impl Normals {
+    pub fn is_empty(&self) -> bool {
+        self.ranged.is_none() && self.blocks.iter().all(Option::is_none)
+    }
+}
 
 /// How much work the support functions of subspaces may be, and where they start.
 pub struct Warm {
     effort: usize,
     states: Vec<Option<DMatrix<f64>>>,
+    ranged: Option<DMatrix<f64>>,
 }
 
 impl Warm {
@@ -37,7 +50,7 @@ impl Warm {
     const MANY: usize = 250;
 
     pub fn few(graph: &Graph) -> Self {
-        Warm { effort: Self::FEW, states: vec![None; graph.blocks.len()] }
+        Warm { effort: Self::FEW, states: vec![None; graph.blocks.len()], ranged: None }
     }
 
     pub fn many(graph: &Graph) -> Self {
@@ -104,7 +117,11 @@ pub fn upper_bounds(
     let mut pending = Pending::new(target, coefficients.clone());
     let mut bound = vec![0.0; targets];
     let maximiser = graph.blocks.iter().map(|b| DMatrix::zeros(b.lower.len(), targets)).collect();
-    let mut trace = Trace { coefficients: HashMap::new(), maximiser, normals: vec![None; graph.blocks.len()] };
+    let mut trace = Trace {
+        coefficients: HashMap::new(),
+        maximiser,
+        normals: Normals { blocks: vec![None; graph.blocks.len()], ranged: None },
+    };
     for t in (0..=target).rev() {
         let Some(mut v) = pending.take(t) else { continue };
         match &graph.tensors[t].op {
@@ -112,7 +129,14 @@ pub fn upper_bounds(
                 let support = graph.blocks[*block].support(&v, warm.effort, &mut warm.states[*block]);
                 bound.iter_mut().zip(support.values).for_each(|(bound, value)| *bound += value);
                 trace.maximiser[*block] = support.points;
-                trace.normals[*block] = support.normal;
+                trace.normals.blocks[*block] = support.normal;
+            }
+            Op::Affine(_) if graph.ranged.as_ref().is_some_and(|ranged| ranged.tensor == t) => {
+                let Some(ranged) = &graph.ranged else { continue };
+                let support = ranged.support(&v, warm.effort, &mut warm.ranged);
+                bound.iter_mut().zip(support.values).for_each(|(bound, value)| *bound += value);
+                support.points.into_iter().for_each(|(block, points)| trace.maximiser[block] = points);
+                trace.normals.ranged = Some(support.multipliers);
             }
             Op::Affine(terms) => terms.iter().for_each(|(p, map)| pending.add(*p, map.transposed(&v))),
             Op::Weights(parts) => {

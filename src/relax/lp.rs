@@ -52,11 +52,11 @@ struct Neuron {
 }
 
 impl<'g> Relaxation<'g> {
-    /// `None` if the LP would be too large to solve in reasonable time, or has what is not stated here: subspaces, and
-    /// changed weights.
+    /// `None` if the LP would be too large to solve in reasonable time, or has what is not stated here: subspaces, known
+    /// ranges of what variables generate, and changed weights.
     pub fn new(graph: &'g Graph, state: &State) -> Option<Self> {
         let weights = graph.tensors.iter().any(|t| matches!(t.op, Op::Weights(_)));
-        if weights || graph.blocks.iter().any(|block| block.subspace.is_some()) {
+        if weights || graph.ranged.is_some() || graph.blocks.iter().any(|block| block.subspace.is_some()) {
             return None;
         }
         let unstable = |t: usize| match graph.tensors[t].op {

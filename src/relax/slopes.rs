@@ -67,7 +67,7 @@ pub fn optimise(
             }
         }
     }
-    if graph.blocks.iter().all(|block| block.subspace.is_none()) {
+    if trace.normals.is_empty() {
         return (best, best_alphas, trace.normals);
     }
     warm.finish();

@@ -68,12 +68,7 @@ pub fn attack(graph: &Graph, state: &State, config: &Config) -> Vec<Found> {
     let mut value = slacks(&objective, &graph.evaluate(&points)[graph.output]);
     for _ in 0..config.steps {
         let gradient = gradient(graph, &points, graph.output, &objective);
-        let vertices: Vec<DMatrix<f64>> = graph
-            .blocks
-            .iter()
-            .zip(&gradient)
-            .map(|(block, g)| block.support(g, SUPPORT_EFFORT, &mut None).points)
-            .collect();
+        let vertices = graph.vertices(&gradient, SUPPORT_EFFORT);
         let mut moved = false;
         let base = points.clone();
         let mut done = vec![false; columns];
@@ -173,8 +168,7 @@ fn switched(graph: &Graph, state: &State, cells: usize) -> Option<Vec<DMatrix<f6
         let target = DMatrix::from_fn(graph.len(t), asleep.len(), |i, k| f64::from(u8::from(i == asleep[k])));
         let clean: Vec<_> = graph.blocks.iter().map(|b| DMatrix::zeros(b.lower.len(), asleep.len())).collect();
         let up = gradient(graph, &clean, t, &target);
-        let vertex = |(block, g): (&Block, &DMatrix<f64>)| block.support(g, SUPPORT_EFFORT, &mut None).points;
-        let mut points: Vec<DMatrix<f64>> = graph.blocks.iter().zip(&up).map(vertex).collect();
+        let mut points = graph.vertices(&up, SUPPORT_EFFORT);
         graph.keep_in_range(&mut points);
         let reached = objectives.transpose() * &graph.evaluate(&points)[graph.output];
         for (cell, best) in best.iter_mut().enumerate() {
@@ -199,17 +193,17 @@ fn switched(graph: &Graph, state: &State, cells: usize) -> Option<Vec<DMatrix<f6
 /// The clean input for the first start of every cell, random vertices for the others.
 fn start(graph: &Graph, columns: usize, cells: usize, seed: u64) -> Vec<DMatrix<f64>> {
     let mut rng = SmallRng::seed_from_u64(seed);
-    graph
+    let directions: Vec<DMatrix<f64>> = graph
         .blocks
         .iter()
         .map(|block| {
             let direction = |_, k| if k < cells { 0.0 } else { rng.random_range(-1.0..1.0) };
-            let direction = DMatrix::from_fn(block.lower.len(), columns, direction);
-            let mut z = block.support(&direction, SUPPORT_EFFORT, &mut None).points;
-            z.columns_mut(0, cells).fill(0.0);
-            z
+            DMatrix::from_fn(block.lower.len(), columns, direction)
         })
-        .collect()
+        .collect();
+    let mut points = graph.vertices(&directions, SUPPORT_EFFORT);
+    points.iter_mut().for_each(|z| z.columns_mut(0, cells).fill(0.0));
+    points
 }
 
 /// `objective · d` for every column.

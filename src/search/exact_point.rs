@@ -67,7 +67,8 @@ fn fit(problem: &Problem, t: usize, z: &[Vec<Rational>]) -> Option<Vec<Vec<Ratio
     }
     let at =
         |all: &[Rational], row: &BTreeMap<usize, Rational>| row.iter().map(|(j, w)| &all[*j] * w).sum::<Rational>();
-    let tiny = Rational::new(1.into(), 1_000_000.into());
+    // Rounding to 20 binary places moves a sum of many variables by more than one unit.
+    let tiny = Rational::new(1.into(), (1 << 15).into());
     let pinned = (0..low.len()).filter(|&i| (low[i].is_zero() || high[i].is_zero()) && at(&all, &map[i]).abs() < tiny);
     let dense = |row: &BTreeMap<usize, Rational>| {
         (0..all.len()).map(|j| row.get(&j).cloned().unwrap_or_default()).collect::<Vec<_>>()

@@ -494,13 +494,13 @@ fn wavelet(grid: &Grid, each: &[Rational], low: &Filter, dual: &Filter) -> (Vec<
     (details, amplitude)
 }
 
-/// Changes of stored constants: of all, or of some by name.
+/// Changes of stored constants: of all, which all must be such as can change, or of some by name.
 fn weights(tape: &mut Tape, net: &Net) -> (Perturb, String) {
     let all: Vec<(usize, usize)> =
         (0..net.constants.len()).flat_map(|t| (0..net.constants[t].len()).map(move |k| (t, k))).collect();
     let mut chosen = all.clone();
     let mut which = "\"all\"".to_owned();
-    if tape.one_in(2) {
+    if tape.one_in(2) || net.fixed {
         chosen.retain(|_| tape.one_in(2));
         if chosen.is_empty() {
             chosen.push(all[0]);

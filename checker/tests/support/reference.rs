@@ -38,6 +38,8 @@ pub struct Net {
     pub steps: Vec<Step>,
     /// Of every tensor.
     pub constants: Vec<Vec<Constant>>,
+    /// True if some constant is broadcast or a factor, which no perturbation may change.
+    pub fixed: bool,
 }
 
 impl std::fmt::Debug for Net {
@@ -176,6 +178,7 @@ pub fn random_net(tape: &mut Tape, size: Size) -> Net {
         shapes: vec![vec![1, inputs as i64]],
         steps: vec![],
         constants: vec![vec![]],
+        fixed: false,
     };
     dense(tape, &mut net, size.wild);
     for _ in 0..1 + tape.below(size.steps) {
@@ -302,6 +305,7 @@ fn elementwise(tape: &mut Tape, net: &mut Net, wild: bool) {
     net.model = net.model.clone().constant(&constant, &dims, data).node(op, &operands, &name);
     // A constant that is broadcast is no parameter.
     let added = ["Add", "Sub"].contains(&op) && len == net.len(last);
+    net.fixed |= !added;
     let constants = if added { vec![(constant, values.clone(), op == "Add" || constant_first)] } else { vec![] };
     net.map_with(name, shape, constants, move |v, constants| {
         let values = constants.first().unwrap_or(&values);
@@ -356,6 +360,7 @@ fn grown(tape: &mut Tape, net: &mut Net) {
     }
     let factors = [1 + tape.below(4) as i64, tape.around(4)];
     let constant = format!("{name}.c");
+    net.fixed = true;
     let values: Vec<f32> = factors.iter().map(|&f| f as f32 / 2.0).collect();
     net.model = net.model.clone().f32(&constant, &[2, 1], &values).node("Mul", &[&constant, &from], &name);
     net.map(name, vec![2, n as i64], move |v| (0..2 * n).map(|i| &v[last][i % n] * ratio(factors[i / n], 2)).collect());
