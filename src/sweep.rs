@@ -39,11 +39,14 @@ impl Base {
         let text = String::from_utf8(verify::read(path)?)?;
         let mut document: DocumentMut = text.parse().with_context(|| path.display().to_string())?;
         if let Some(model) = model {
-            let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-            let relative = pathdiff::diff_paths(std::path::absolute(model)?, std::path::absolute(folder)?);
-            document["model"] = value(relative.unwrap_or_else(|| model.to_owned()).display().to_string());
+            document["model"] = value(relative(path, model)?);
         }
         Ok(Base { path: path.to_owned(), document, statement })
+    }
+
+    /// A path as the claim has to write it: from its own folder.
+    pub fn relative(&self, path: &Path) -> Result<String> {
+        relative(&self.path, path)
     }
 
     /// Where files about this claim go: beside it, with another ending; `name` tells several models apart.
@@ -66,6 +69,12 @@ impl Base {
         document["setting"] = Item::ArrayOfTables(all);
         document.to_string()
     }
+}
+
+fn relative(claim: &Path, path: &Path) -> Result<String> {
+    let folder = claim.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let found = pathdiff::diff_paths(std::path::absolute(path)?, std::path::absolute(folder)?);
+    Ok(found.unwrap_or_else(|| path.to_owned()).display().to_string())
 }
 
 /// One setting to explore: what it changes in the claim.

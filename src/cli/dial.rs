@@ -225,10 +225,7 @@ fn points(arguments: &Arguments, base: &Base) -> Result<(Vec<Label>, Vec<Point>)
             let text = format!("ladder = {:?}", std::path::absolute(path)?.display().to_string());
             let other = parse_ladder("--control-ladder", &text, &mut Files::default())?;
             for rung in other.rungs() {
-                let folder = base.path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-                let relative = pathdiff::diff_paths(std::path::absolute(path)?, std::path::absolute(folder)?);
-                let name = relative.unwrap_or_else(|| path.clone()).display().to_string();
-                let mut new = InlineTable::from_iter([("ladder", name)]);
+                let mut new = InlineTable::from_iter([("ladder", base.relative(path)?)]);
                 new.insert("cutoff", (rung as i64).into());
                 let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
                 add(&stem, Some(rung), None, Some(new));
@@ -298,6 +295,9 @@ impl Dial {
             println!("above 1 the scales are separated there, below 1 no separation is shown.");
         }
         self.safe().iter().for_each(|line| println!("{line}"));
+        if self.labels.iter().any(|label| label.scale == "random") {
+            println!("random: subspaces of the dimensions that the ladder hides; their matrix lies beside the claim");
+        }
         println!("wrote {} and {}", self.claim.display(), self.certificate.display());
         println!("check it: scalecheck verify {} {}", self.claim.display(), self.certificate.display());
     }

@@ -139,7 +139,5 @@ fn scale(ladder: &str, base: &Base) -> Result<InlineTable> {
         let document: DocumentMut = format!("scale = {ladder}").parse().with_context(|| ladder.to_owned())?;
         return document["scale"].as_inline_table().cloned().with_context(|| ladder.to_owned());
     }
-    let folder = base.path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let path = pathdiff::diff_paths(std::path::absolute(ladder)?, std::path::absolute(folder)?);
-    Ok(InlineTable::from_iter([("ladder", path.unwrap_or_else(|| ladder.into()).display().to_string())]))
+    Ok(InlineTable::from_iter([("ladder", base.relative(Path::new(ladder))?)]))
 }
