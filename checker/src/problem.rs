@@ -10,6 +10,7 @@ use crate::ladder::{Generator, Ladder, Variables};
 use crate::linear::Linear;
 use crate::network::{self, Network, Parameter};
 use crate::number::Rational;
+use crate::onnx::MAX_ELEMENTS;
 use crate::weights::{Values, Weights};
 use num::bigint::BigInt;
 use num::integer::Integer;
@@ -208,6 +209,13 @@ impl<'a> Builder<'a> {
                     let located =
                         |message: String| perturb.error(Code::ClaimShape, format!("the site `{site}`: {message}"));
                     let generator = generator.or_else(located)?;
+                    // The widths of all sums rest on this, as they do for the tensors of a model.
+                    let small = |n: usize| n <= MAX_ELEMENTS;
+                    let variables = generator.parts.iter().all(|part| small(part.variables.lower.len()));
+                    if !variables || !generator.seen.as_ref().is_none_or(|seen| small(seen.outputs())) {
+                        let message = format!("the ladder has more than {MAX_ELEMENTS} variables or modes");
+                        return perturb.error(Code::LimitSize, message);
+                    }
                     for (part, suffix) in generator.parts.iter().zip(["", ".residual"]) {
                         problem.domain.push(Variables { name: format!("{name}{suffix}"), ..part.variables.clone() });
                     }

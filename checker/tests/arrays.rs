@@ -490,3 +490,17 @@ fn mistakes_in_a_ladder_file_are_reported_at_its_own_lines() {
     files.write("claim.toml", CLAIM.replace("cutoff = 1", "cutoff = 1, family = \"pca\"").as_bytes());
     assert_eq!(support::code(files.statement()), Code::ClaimUnknownKey);
 }
+
+/// Every sum of the rules is proved to fit for at most so many terms.
+#[test]
+fn a_ladder_of_more_variables_than_the_sums_allow_is_too_large() {
+    const CLAIM: &str = "model = \"model.onnx\"\n[inputs]\npoint = [0, 0]\n[[perturb]]\nsite = \"input\"\n\
+        scale = { family = \"matrix\", generator = \"u.npy\", cutoff = 0 }\namplitude = 1\n[output]\ntolerance = 1\n";
+    let files = Files::new(CLAIM);
+    for (count, code) in [(1 << 20, None), ((1 << 20) + 1, Some(Code::LimitSize))] {
+        files.write("u.npy", &npy("|i1", &format!("(2, {count})"), &vec![1; 2 * count]));
+        let statement = files.statement().unwrap();
+        let clean = statement.clean(&[0]).next().unwrap().unwrap();
+        assert_eq!(statement.problem(0, 0, &clean).err().map(|e| e.code), code, "{count}");
+    }
+}

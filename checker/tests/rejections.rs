@@ -6,6 +6,7 @@ mod support;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use scalecheck::error::{Class, Code, Error};
+use scalecheck::rules::witness;
 use scalecheck::verify::{Config, RowVerdict, Verdict, verify};
 use serde_json::{Value, json};
 use std::io::Write;
@@ -1231,4 +1232,24 @@ fn rejects_witness_outside_of_the_band_of_a_setting() {
     let claim = separated(TOLERANCE, REACHES);
     let error = assert_setting_rejected(&claim, &[kernel_proof(), witnessed(1, ["1", "-1"])], 1, Code::WitnessOutside);
     assert!(error.message.contains("rung 1"), "{error}");
+}
+
+/// A witness that would be exact only over a denominator of gigabytes ends with a limit, not with the memory.
+#[test]
+fn a_witness_without_a_reasonable_common_denominator_is_a_limit() {
+    let model = onnx::Model::new(&[400]).node("Relu", &["x"], "y").output("y");
+    let text = format!(
+        "model = \"m\"\n[inputs]\npoint = {:?}\n[[perturb]]\nsite = \"input\"\nscale = {{ family = \"none\" }}\n\
+         amplitude = 1\n[output]\ntolerance = 0\n",
+        [1; 400]
+    );
+    let (network, claim) = (support::read_model(&model.bytes()), support::parse_claim(&text));
+    let problem = support::problem(&network, &claim, &vec![support::int(1); 400]).unwrap();
+    let value = |i: usize, digits: usize| format!("1/1{:0>digits$}", 2 * i + 1);
+    let found = |digits: usize| {
+        let block = (0..400).map(|i| value(i, digits)).collect();
+        witness::parse(&[block], &problem).map(|point| point[0].len())
+    };
+    assert_eq!(found(6), Ok(400));
+    assert_eq!(support::code(found(4000)), Code::LimitWork);
 }

@@ -9,7 +9,14 @@ use crate::exact::Exact;
 use crate::network::affine;
 use crate::number::{Rational, parse_rational};
 use crate::problem::{Cell, Op, Problem, Source, WeightPart};
-use num::Zero;
+use num::bigint::BigInt;
+use num::integer::Integer;
+use num::{One, Zero};
+
+/// Largest size of a block of values over one denominator, in bits.
+const MAX_WITNESS_BITS: u64 = 1 << 30;
+/// Most work for the odd part of that denominator, in squared bits.
+const MAX_DENOMINATOR_WORK: u64 = 1 << 36;
 
 /// A witness that broke the claim.
 pub struct Broken {
@@ -30,7 +37,27 @@ pub fn parse(text: &[Vec<String>], problem: &Problem) -> Result<Vec<Vec<Rational
         )));
     }
     let number = |t: &String| parse_rational(t).ok_or_else(|| error(format!("`{t}` is not a rational")));
-    text.iter().map(|block| block.iter().map(number).collect()).collect()
+    let blocks: Vec<Vec<Rational>> = text.iter().map(|b| b.iter().map(number).collect()).collect::<Result<_>>()?;
+    for block in &blocks {
+        // The evaluation brings all values of a block over one denominator; a gcd takes its bits squared.
+        let (mut common, mut work) = (BigInt::one(), 0_u64);
+        for z in block {
+            let odd = z.denom() >> z.denom().trailing_zeros().unwrap_or(0);
+            if odd.is_one() {
+                continue;
+            }
+            work = work.saturating_add(common.bits().saturating_mul(common.bits()));
+            let size = common.bits().saturating_mul(block.len() as u64);
+            if work > MAX_DENOMINATOR_WORK || size > MAX_WITNESS_BITS {
+                let message = "the values of the witness have no common denominator of reasonable size";
+                return Err(Error::new(Code::LimitWork, "witness", message));
+            }
+            if !(&common % &odd).is_zero() {
+                common = common.lcm(&odd);
+            }
+        }
+    }
+    Ok(blocks)
 }
 
 /// Confirms that the point is in the domain and breaks the claim.
