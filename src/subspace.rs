@@ -43,11 +43,8 @@ pub struct Support {
 impl Subspace {
     /// What the coarse map `linear` does not see.
     pub fn hidden_from(linear: &Linear) -> Option<Self> {
-        let n = linear.inputs();
-        let mut rows = vec![vec![Rational::zero(); n]; linear.outputs()];
-        linear.for_each_entry(|o, i, k| rows[o][i] = linear.weights().value(k));
-        let c = DMatrix::from_row_iterator(rows.len(), n, rows.iter().flat_map(|row| floats(row)));
-        let svd = c.svd(true, true);
+        let (n, rows) = (linear.inputs(), exact_rows(linear));
+        let svd = float_matrix(&rows, n).svd(true, true);
         let (u, v_t) = (svd.u.as_ref()?, svd.v_t.as_ref()?);
         let top = svd.singular_values.max();
         let (mut projector, mut dual) = (DMatrix::identity(n, n), DMatrix::zeros(rows.len(), n));
@@ -60,21 +57,13 @@ impl Subspace {
 
     /// The band of a ladder of modes: `z = Cᵀ w`, C the modes of the finer rung, and invisible at the cutoff.
     pub fn of_modes(seen: &Linear, cutoff: Option<&Linear>) -> Self {
-        let n = seen.inputs();
-        let dense = |linear: &Linear| {
-            let mut rows = vec![vec![Rational::zero(); n]; linear.outputs()];
-            linear.for_each_entry(|o, i, k| rows[o][i] = linear.weights().value(k));
-            rows
-        };
-        let columns = dense(seen);
+        let columns = exact_rows(seen);
         let dot = |a: &[Rational], b: &[Rational]| a.iter().zip(b).map(|(a, b)| a * b).sum::<Rational>();
         let constraint = |row: &Vec<Rational>| columns.iter().map(|column| dot(row, column)).collect::<Vec<_>>();
-        let constraints: Vec<Vec<Rational>> = cutoff.map(dense).unwrap_or_default().iter().map(constraint).collect();
-        let matrix = |rows: &[Vec<Rational>], width: usize| {
-            DMatrix::from_row_iterator(rows.len(), width, rows.iter().flat_map(|row| floats(row)))
-        };
-        let t = matrix(&columns, n).transpose();
-        let basis = &t * null_space(&matrix(&constraints, columns.len()));
+        let constraints: Vec<Vec<Rational>> =
+            cutoff.map(exact_rows).unwrap_or_default().iter().map(constraint).collect();
+        let t = float_matrix(&columns, seen.inputs()).transpose();
+        let basis = &t * null_space(&float_matrix(&constraints, columns.len()));
         Subspace { cut: Cut(onto(&basis)), dual: None, exact: ExactForm::Image { columns, constraints } }
     }
 
@@ -188,6 +177,18 @@ impl Subspace {
         let solution = model.solve().ok()?;
         Some(z.iter().map(|z| z.eval_with(&solution)).collect())
     }
+}
+
+/// The matrix of a map, exactly.
+fn exact_rows(linear: &Linear) -> Vec<Vec<Rational>> {
+    let mut rows = vec![vec![Rational::zero(); linear.inputs()]; linear.outputs()];
+    linear.for_each_entry(|o, i, k| rows[o][i] = linear.weights().value(k));
+    rows
+}
+
+/// The same in floating point; `width` is needed if there are no rows.
+fn float_matrix(rows: &[Vec<Rational>], width: usize) -> DMatrix<f64> {
+    DMatrix::from_row_iterator(rows.len(), width, rows.iter().flat_map(|row| floats(row)))
 }
 
 /// An orthonormal basis of the vectors that `m` maps to zero.

@@ -228,17 +228,16 @@ fn stored(item: &Item<'_>, files: &mut Files) -> Result<Array> {
     }
 }
 
-/// The products of a square matrix of modes for every axis; `matrix` may be a list of two if the axes differ.
+/// The products of a square matrix of modes for every axis: one for both, or a table of two.
 fn dct(grid: &Grid, item: &Item<'_>, files: &mut Files) -> Result<Modes> {
     let (height, width) = grid.plane();
-    let one =
-        |n: usize| Array { shape: vec![1, 1], values: Values::Rational(vec![Rational::from_integer(1.into()); n]) };
+    let one = || Array { shape: vec![1, 1], values: Values::Rational(vec![Rational::from_integer(1.into())]) };
     let (vertical, horizontal) = if item.is_table_with("vertical") {
         let [vertical, horizontal] = item.table(["vertical", "horizontal"])?;
         (matrix(&vertical, files)?, matrix(&horizontal, files)?)
     } else {
         let matrix = matrix(item, files)?;
-        (if grid.spatial == 1 { one(1) } else { matrix.clone() }, matrix)
+        (if grid.spatial == 1 { one() } else { matrix.clone() }, matrix)
     };
     let square = |array: &Array, n: usize| array.shape[..] == [n, n];
     let fits = square(&vertical, height) && square(&horizontal, width) && height * width <= 1 << 10;
