@@ -278,6 +278,10 @@ fn a_separation_of_scales_is_one_claim_with_a_proof_and_a_witness() {
     assert_eq!(report.verdict(), Verdict::Verified);
     let [separation] = &report.separations[..] else { panic!("{:?}", report.separations) };
     assert!(separation.gap.as_ref().expect("a gap") > &Rational::from_integer(2.into()));
+    // One row that reaches it is enough, also for the prover.
+    let folder = folder();
+    let again = folder.path().join("again.json");
+    assert_eq!(scalecert(&["prove", text(&claim), "-o", text(&again)]).status.code(), Some(0));
     let reached = |v: &RowVerdict| matches!(v, RowVerdict::Reached { .. });
     assert!(report.settings[separation.band].rows.iter().any(|(_, v)| reached(v)));
 }

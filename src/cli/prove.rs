@@ -19,7 +19,7 @@ use std::time::Duration;
 
 /// Certify or refute a claim; writes a certificate that `scalecheck` verifies.
 ///
-/// Exit codes: 0 every row certified, 10 some row refuted, 20 some row unknown, 2 bad input.
+/// Exit codes: 0 every row certified (some row, for `reaches`), 10 some row refuted, 20 some row unknown, 2 bad input.
 #[derive(clap::Args)]
 pub struct Arguments {
     /// The claim, a TOML file.
@@ -68,10 +68,20 @@ pub fn run(arguments: &Arguments) -> Result<u8> {
     } else {
         print_table(&statement, &outcomes, path, &arguments.claim);
     }
-    let any = |status| outcomes.iter().any(|o| o.status == status);
+    let statuses = statement.claim().settings.iter().enumerate().map(|(i, setting)| {
+        let of: Vec<Status> = outcomes.iter().filter(|o| o.setting == i).map(|o| o.status).collect();
+        match setting.property {
+            // One row that reaches it is enough.
+            Property::Reaches(_) if of.contains(&Status::Certified) => Status::Certified,
+            _ if of.contains(&Status::Refuted) => Status::Refuted,
+            _ if of.contains(&Status::Unknown) => Status::Unknown,
+            _ => Status::Certified,
+        }
+    });
+    let statuses: Vec<Status> = statuses.collect();
     Ok(match () {
-        () if any(Status::Refuted) => 10,
-        () if any(Status::Unknown) => 20,
+        () if statuses.contains(&Status::Refuted) => 10,
+        () if statuses.contains(&Status::Unknown) => 20,
         () => 0,
     })
 }
