@@ -6,7 +6,6 @@
 use crate::error::{Code, Error, Result, ensure, error};
 use crate::number::{Rational, parse_rational};
 use crate::problem::Problem;
-use crate::rules::case::Case;
 use crate::rules::relu::SLOPE_BITS;
 use flate2::read::MultiGzDecoder;
 use serde::de::value::MapAccessDeserializer;
@@ -189,15 +188,6 @@ pub struct Multipliers {
 pub struct Hints {
     pub slopes: Option<usize>,
     pub multipliers: Vec<Multipliers>,
-}
-
-impl Hints {
-    /// Derives the bounds that multipliers at tensors of a known range need: on what a cutoff sees no other tensor depends.
-    pub fn ensure(&self, case: &mut Case<'_>) -> Result<()> {
-        let clipped = |t: &usize| case.problem().tensors[*t].clip.is_some();
-        let needed: Vec<usize> = self.multipliers.iter().map(|m| m.tensor).filter(clipped).collect();
-        needed.into_iter().try_for_each(|t| case.ensure(t))
-    }
 }
 
 pub struct Refine {

@@ -79,7 +79,7 @@ fn follow<'p>(proof: &Proof, at: &mut usize, mut case: Case<'p>, points: Vec<Vec
     for refine in &node.refine {
         let t = refine.tensor;
         case.ensure(t).unwrap();
-        refine.hints.ensure(&mut case).unwrap();
+        case.ensure_ranges(&refine.hints.multipliers).unwrap();
         let mut found = Vec::new();
         let relaxation = Relaxation::new(&case, t, refine.hints.slopes.map(|s| &proof.slopes[s])).unwrap();
         for row in refine.rows.clone().unwrap_or_else(|| (0..case.problem().tensors[t].centre.len()).collect()) {

@@ -1,6 +1,7 @@
 //! A case of the proof tree: what is known in it. The root case knows the domain; children inherit and add.
 
 use crate::bounds::Bounds;
+use crate::certificate::Multipliers;
 use crate::error::{Code, Error, Result};
 use crate::number::Rational;
 use crate::problem::{Op, Problem, Source};
@@ -64,6 +65,13 @@ impl<'p> Case<'p> {
             }
         }
         Ok(())
+    }
+
+    /// Derives the bounds that multipliers at tensors of a known range need: on what a cutoff sees no other tensor depends.
+    pub fn ensure_ranges(&mut self, multipliers: &[Multipliers]) -> Result<()> {
+        let ranged = multipliers.iter().map(|m| m.tensor).filter(|&t| self.problem.tensors[t].clip.is_some());
+        let ranged: Vec<usize> = ranged.collect();
+        ranged.into_iter().try_for_each(|t| self.ensure(t))
     }
 
     /// Rule 4.1 for a tensor whose predecessors have bounds.

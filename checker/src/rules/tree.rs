@@ -94,7 +94,7 @@ impl<'p> Walk<'p> {
     fn refine(&mut self, case: &mut Case<'p>, refine: &Refine) -> Result<()> {
         let t = refine.tensor;
         case.ensure(t)?;
-        refine.hints.ensure(case)?;
+        case.ensure_ranges(&refine.hints.multipliers)?;
         let sides = if refine.side.is_some() { 1 } else { 2 };
         let rows = refine.rows.clone().unwrap_or_else(|| (0..self.problem.tensors[t].centre.len()).collect());
         self.spend(t, sides * rows.len() as u64, refine.hints.multipliers.len())?;
@@ -116,7 +116,7 @@ impl<'p> Walk<'p> {
     fn close(&mut self, case: &mut Case<'p>, entries: &[Close], place: &str) -> Result<()> {
         let problem = self.problem;
         case.ensure(problem.output)?;
-        entries.iter().try_for_each(|entry| entry.hints.ensure(case))?;
+        entries.iter().try_for_each(|entry| case.ensure_ranges(&entry.hints.multipliers))?;
         let multipliers = entries.iter().map(|entry| entry.hints.multipliers.len()).max().unwrap_or(0);
         self.spend(problem.output, entries.len() as u64, multipliers)?;
         let mut shared: Option<(Option<usize>, Relaxation<'_, '_>)> = None;
