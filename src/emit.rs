@@ -6,6 +6,7 @@ use nalgebra::DVector;
 use scalecheck::certificate::{CloseText, DualText, MultiplierText, NodeText, ProofText, RefineText, SlopesText};
 use scalecheck::problem::Problem;
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 /// Slopes are written as integers over `2^SLOPE_BITS`.
 pub const SLOPE_BITS: u32 = 8;
@@ -24,12 +25,14 @@ pub struct Builder<'p> {
     proof: ProofText,
     tensors: HashMap<usize, usize>,
     sets: HashMap<Vec<(usize, Vec<i64>)>, usize>,
+    /// Sets by address, which the caller keeps alive.
+    shared: HashMap<usize, Option<usize>>,
 }
 
 impl<'p> Builder<'p> {
     pub fn new(problem: &'p Problem) -> Self {
         let proof = ProofText { slope_bits: SLOPE_BITS, ..ProofText::default() };
-        Builder { problem, proof, tensors: HashMap::new(), sets: HashMap::new() }
+        Builder { problem, proof, tensors: HashMap::new(), sets: HashMap::new(), shared: HashMap::new() }
     }
 
     /// Position of a tensor in the proof's list of names.
@@ -64,6 +67,27 @@ impl<'p> Builder<'p> {
             sets.push(set.iter().map(text).collect());
             sets.len() - 1
         }))
+    }
+
+    /// Position of a slope set that several parts of a proof share.
+    pub fn shared_slopes(&mut self, slopes: &Arc<Vec<Option<Vec<i16>>>>, tensor: impl Fn(usize) -> usize) -> Option<usize> {
+        let key = Arc::as_ptr(slopes) as usize;
+        if let Some(known) = self.shared.get(&key) {
+            return *known;
+        }
+        let mut set = Vec::new();
+        for (l, list) in slopes.iter().enumerate() {
+            if let Some(list) = list {
+                let lower = Some(list.iter().map(|&s| i64::from(s)).collect());
+                set.push(SlopesText { tensor: self.tensor(tensor(l)), lower, upper: None });
+            }
+        }
+        let position = (!set.is_empty()).then(|| {
+            self.proof.slopes.push(set);
+            self.proof.slopes.len() - 1
+        });
+        self.shared.insert(key, position);
+        position
     }
 
     /// (tensor, element, β) as the certificate writes it.

@@ -17,8 +17,9 @@ use std::sync::{Arc, Mutex};
 pub enum Map {
     /// `y[i] = weights[i] · x[index[i]]`.
     Gather { inputs: usize, index: Vec<usize>, weights: Vec<f64> },
-    /// `y[o,r,i] = Σ_c w[r,c] x[o,c,i]`.
-    Dense { outer: usize, inner: usize, w: DMatrix<f64> },
+    /// `y[o,r,i] = Σ_c w[r,c] x[o,c,i]`. The transpose is kept as well: products with it are many times as fast as
+    /// transposed products.
+    Dense { outer: usize, inner: usize, w: DMatrix<f64>, transposed: DMatrix<f64> },
 }
 
 impl Map {
@@ -31,7 +32,8 @@ impl Map {
                 weights: if w.len() == 1 { vec![w[0]; index.len()] } else { w },
             },
             &Pattern::Dense { outer, rows, cols, inner } => {
-                Map::Dense { outer, inner, w: DMatrix::from_row_slice(rows, cols, &w) }
+                let w = DMatrix::from_row_slice(rows, cols, &w);
+                Map::Dense { outer, inner, transposed: w.transpose(), w }
             }
         }
     }
@@ -42,8 +44,8 @@ impl Map {
             Map::Gather { index, weights, .. } => {
                 DMatrix::from_fn(index.len(), x.ncols(), |i, k| weights[i] * x[(index[i], k)])
             }
-            Map::Dense { outer: 1, inner: 1, w } => w * x,
-            Map::Dense { outer, inner, w } => slices(x, *outer, *inner, w.ncols(), w.nrows(), |part| w * part),
+            Map::Dense { outer: 1, inner: 1, w, .. } => w * x,
+            Map::Dense { outer, inner, w, .. } => slices(x, *outer, *inner, w.ncols(), w.nrows(), |part| w * part),
         }
     }
 
@@ -59,8 +61,10 @@ impl Map {
                 }
                 x
             }
-            Map::Dense { outer: 1, inner: 1, w } => w.tr_mul(v),
-            Map::Dense { outer, inner, w } => slices(v, *outer, *inner, w.nrows(), w.ncols(), |part| w.tr_mul(&part)),
+            Map::Dense { outer: 1, inner: 1, transposed, .. } => transposed * v,
+            Map::Dense { outer, inner, w, transposed } => {
+                slices(v, *outer, *inner, w.nrows(), w.ncols(), |part| transposed * part)
+            }
         }
     }
 
@@ -72,8 +76,9 @@ impl Map {
                 let weights = weights.iter().map(|w| w.abs()).collect();
                 Map::Gather { inputs: *inputs, index: index.clone(), weights }.transposed(&marks)
             }
-            Map::Dense { outer, inner, w } => {
-                Map::Dense { outer: *outer, inner: *inner, w: w.abs() }.transposed(&marks)
+            Map::Dense { outer, inner, w, transposed } => {
+                let (w, transposed) = (w.abs(), transposed.abs());
+                Map::Dense { outer: *outer, inner: *inner, w, transposed }.transposed(&marks)
             }
         };
         counts.iter().map(|&count| count > 0.0).collect()
@@ -85,7 +90,7 @@ impl Map {
             Map::Gather { index, weights, .. } => {
                 DMatrix::from_fn(index.len(), 1, |i, _| weights[i].abs() * radius[(index[i], 0)])
             }
-            Map::Dense { outer, inner, w } => {
+            Map::Dense { outer, inner, w, .. } => {
                 let w = w.abs();
                 slices(radius, *outer, *inner, w.ncols(), w.nrows(), |part| &w * part)
             }
@@ -301,10 +306,20 @@ pub struct Cell {
     pub bound: f64,
 }
 
+/// One halfspace of a cell: the slack `bound + objective · d` is below zero outside of it.
+pub struct Halfspace {
+    pub cell: usize,
+    pub row: usize,
+    pub objective: Vec<(usize, f64)>,
+    pub bound: f64,
+}
+
 pub struct Graph {
     pub tensors: Vec<Tensor>,
     pub blocks: Vec<Block>,
     pub cells: Vec<Cell>,
+    /// All rows of all cells.
+    pub halfspaces: Vec<Halfspace>,
     pub output: usize,
     /// Tensors that hold what a cutoff sees.
     seen: Vec<usize>,
@@ -499,7 +514,16 @@ impl Graph {
             let row = &cell.rows[0];
             Cell { objective: row.terms.iter().map(|&(i, a)| (i, -(a as f64))).collect(), bound: float(&row.bound) }
         });
+        let halfspaces = problem.cells.iter().enumerate().flat_map(|(cell, c)| {
+            c.rows.iter().enumerate().map(move |(row, h)| Halfspace {
+                cell,
+                row,
+                objective: h.terms.iter().map(|&(i, a)| (i, -(a as f64))).collect(),
+                bound: float(&h.bound),
+            })
+        });
         let mut graph = Graph {
+            halfspaces: halfspaces.collect(),
             tensors: tensors.collect(),
             blocks: blocks.collect(),
             cells: cells.collect(),

@@ -86,7 +86,7 @@ text_types! {
     /// A perturbation that breaks or reaches the claim: for each block of variables, the value of each.
     WitnessText { perturbation: Vec<Vec<String>> }
 
-    /// A proof tree in preorder, with tables that its nodes refer to.
+    /// Proof trees in preorder, one after another, with tables that their nodes refer to.
     ProofText {
         /// Slopes are integers over 2^slope_bits.
         slope_bits: u32,
@@ -94,18 +94,21 @@ text_types! {
         tensors: Vec<String>,
         /// Slope sets that nodes refer to, by position in this list.
         slopes: Vec<Vec<SlopesText>> = default,
-        /// The tree: a split is followed by its low child and then by its high child.
+        /// What every tree starts with.
+        refine: Vec<RefineText> = default,
+        /// The trees: a split is followed by its low child and then by its high child.
         nodes: Vec<NodeText>,
     }
 
     /// Slopes for the ReLU that follows a pre-activation tensor: one integer a neuron, −1 for the default.
     SlopesText { tensor: usize, lower: Option<Vec<i64>> = default, upper: Option<Vec<i64>> = default }
 
-    /// One node: refinements, then exactly one of split, close and void.
+    /// One node: refinements, then cells that are closed in the whole case, then a split if it goes on. A void case needs
+    /// nothing else.
     NodeText {
         refine: Vec<RefineText> = default,
         split: Option<SplitText> = default,
-        /// One entry a cell, in the problem's order.
+        /// One entry a cell, in the problem's order, or entries that name their cells.
         close: Option<Vec<CloseText>> = default,
         void: Option<ElementText> = default,
     }
@@ -126,6 +129,8 @@ text_types! {
     SplitText { tensor: usize, element: usize, at: String }
 
     CloseText {
+        /// The cell's position in the problem; that of the entry if no entry has it.
+        cell: Option<usize> = default,
         /// One non-negative integer a row of the cell; may be absent if the cell has one row.
         weights: Option<Vec<i64>> = default,
         slopes: Option<usize> = default,
@@ -199,6 +204,7 @@ pub struct Refine {
 }
 
 pub struct Close {
+    pub cell: usize,
     pub weights: Vec<i64>,
     pub hints: Hints,
 }
@@ -206,18 +212,20 @@ pub struct Close {
 /// What ends a node.
 pub enum End {
     Split { tensor: usize, element: usize, at: Rational },
-    Close(Vec<Close>),
+    Leaf,
     Void { tensor: usize, element: usize },
 }
 
 pub struct Node {
     pub refine: Vec<Refine>,
+    pub close: Vec<Close>,
     pub end: End,
 }
 
 /// A proof whose tensors, elements, slope sets and cells all exist in the problem.
 pub struct Proof {
     pub slopes: Vec<SlopeSet>,
+    pub refine: Vec<Refine>,
     pub nodes: Vec<Node>,
 }
 
@@ -231,8 +239,13 @@ impl Proof {
         let resolver = Resolver { text, problem, tensors };
         let at = |what, i| move |e: Error| e.within(&format!("{what} {i}"));
         let slopes = text.slopes.iter().enumerate().map(|(i, set)| resolver.set(set).map_err(at("slope set", i)));
+        let refine = text.refine.iter().map(|refine| resolver.refine(refine));
         let nodes = text.nodes.iter().enumerate().map(|(i, node)| resolver.node(node).map_err(at("node", i)));
-        Ok(Proof { slopes: slopes.collect::<Result<_>>()?, nodes: nodes.collect::<Result<_>>()? })
+        Ok(Proof {
+            slopes: slopes.collect::<Result<_>>()?,
+            refine: refine.collect::<Result<_>>()?,
+            nodes: nodes.collect::<Result<_>>()?,
+        })
     }
 }
 
@@ -306,19 +319,20 @@ impl Resolver<'_> {
     fn node(&self, text: &NodeText) -> Result<Node> {
         let refine = text.refine.iter().map(|refine| self.refine(refine)).collect::<Result<_>>()?;
         let end = match (&text.split, &text.close, &text.void) {
-            (Some(SplitText { tensor, element, at }), None, None) => {
+            (Some(SplitText { tensor, element, at }), _, None) => {
                 let (tensor, element) = self.element(*tensor, *element)?;
                 let at = known(parse_rational(at), || format!("`{at}` is not a rational"))?;
                 End::Split { tensor, element, at }
             }
-            (None, Some(close), None) => End::Close(self.close(close)?),
+            (None, Some(_), None) => End::Leaf,
             (None, None, Some(void)) => {
                 let (tensor, element) = self.element(void.tensor, void.element)?;
                 End::Void { tensor, element }
             }
-            _ => return Err(error(Code::TreeNode, "exactly one of `split`, `close` and `void` ends a node")),
+            _ => return Err(error(Code::TreeNode, "a node has `split`, or `close`, or both, or `void`")),
         };
-        Ok(Node { refine, end })
+        let close = text.close.as_ref().map_or(Ok(vec![]), |close| self.close(close))?;
+        Ok(Node { refine, close, end })
     }
 
     fn refine(&self, text: &RefineText) -> Result<Refine> {
@@ -331,16 +345,22 @@ impl Resolver<'_> {
 
     fn close(&self, text: &[CloseText]) -> Result<Vec<Close>> {
         let (cells, entries) = (&self.problem.cells, text.len());
-        let message = format!("`close` has {entries} entries; the problem has {} cells", cells.len());
-        ensure(entries == cells.len(), Code::ProofReference, message)?;
-        let resolve = |(cell, entry): (usize, &CloseText)| {
+        let named = text.iter().any(|entry| entry.cell.is_some());
+        let message = format!("`close` has {entries} entries without `cell`; the problem has {} cells", cells.len());
+        ensure(named || entries == cells.len(), Code::ProofReference, message)?;
+        let mut closed = vec![false; cells.len()];
+        let resolve = |(position, entry): (usize, &CloseText)| {
+            let cell = known(if named { entry.cell } else { Some(position) }, || "an entry names no cell".into())?;
+            let message = || format!("there is no cell {cell}, or it is closed twice");
+            let first = closed.get_mut(cell).is_some_and(|closed| !std::mem::replace(closed, true));
+            known(first.then_some(()), message)?;
             let rows = cells[cell].rows.len();
             let weights = entry.weights.clone().unwrap_or_else(|| vec![1]);
             let valid = weights.len() == rows && weights.iter().all(|w| (0..1 << 16).contains(w));
             let message = format!("cell {cell} needs {rows} weights, each from 0 to 65535");
             ensure(valid, Code::CellWeights, message)?;
             let hints = self.hints(entry.slopes, &entry.multipliers, &entry.duals)?;
-            Ok(Close { weights, hints })
+            Ok(Close { cell, weights, hints })
         };
         text.iter().enumerate().map(resolve).collect()
     }

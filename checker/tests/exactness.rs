@@ -69,7 +69,7 @@ impl<'a> FullSplit<'a> {
         let reaches = |t: usize| study.problem.find(&study.net.names[t]).is_some();
         let reached = (0..study.neurons().len()).filter(|&k| reaches(study.neurons()[k].tensor)).collect();
         let tensors = tensor_names(&study.network, &study.problem);
-        let text = ProofText { slope_bits: 16, tensors, slopes: vec![], nodes: vec![] };
+        let text = ProofText { slope_bits: 16, tensors, slopes: vec![], ..ProofText::default() };
         let mut tree = FullSplit { study, domain: study.domain(), reached, text, degenerate: false };
         let clean = study.clean();
         let phases = study.neurons().iter().map(|n| clean[n.tensor][n.element].is_positive()).collect();

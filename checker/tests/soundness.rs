@@ -117,7 +117,7 @@ fn follow<'p>(proof: &Proof, at: &mut usize, mut case: Case<'p>, points: Vec<Vec
             follow(proof, at, low, low_points);
             follow(proof, at, high, high_points);
         }
-        End::Close(_) => {
+        End::Leaf => {
             case.ensure(case.problem().output).unwrap();
             assert_contained(&case, &points);
         }

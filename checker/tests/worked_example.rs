@@ -59,6 +59,7 @@ fn plain() -> ProofText {
         slope_bits: 2,
         tensors: vec!["h.pre".into()],
         slopes: vec![],
+        refine: vec![],
         nodes: vec![NodeText { refine, close, ..NodeText::default() }],
     }
 }

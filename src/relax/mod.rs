@@ -1,6 +1,7 @@
 //! Relaxations of a network's layers, in floating point: they find the numbers of a certificate, never a verdict.
 
 pub mod back_substitution;
+pub mod batch;
 pub mod interval;
 pub mod lp;
 pub mod slopes;

@@ -24,7 +24,7 @@ use crate::number::{DyadicSum, Rational, bit_length};
 use crate::problem::{Op, Source, WeightPart};
 use crate::rules::COEFFICIENT_BITS;
 use crate::rules::case::Case;
-use crate::rules::relu::{Lines, Relu, SLOPE_BITS};
+use crate::rules::relu::{Lines, SLOPE_BITS};
 use crate::rules::round::{Coefficients, round};
 use crate::rules::weights::{Magnitudes, column_sums};
 use num::bigint::BigInt;
@@ -45,7 +45,7 @@ enum Step {
     /// For each predecessor whose weights have tails, `Σ_j max|d_j|` over it.
     Affine(Vec<Option<i128>>),
     /// By the lines above and below every element.
-    Relu { above: Lines, below: Lines },
+    Relu { above: Arc<Lines>, below: Arc<Lines> },
     /// By lines above the magnitudes that each part of the changed weights acts on.
     Weights(Vec<Magnitudes>),
 }
@@ -71,11 +71,14 @@ impl<'c, 'p> Relaxation<'c, 'p> {
                     Step::Weights(parts.iter().map(|p| Magnitudes::new(&p.source, case)).collect::<Result<_>>()?)
                 }
                 Op::Relu(from) => {
-                    let relu = Relu::new(case.bounds(*from)?, &tensors[*from].centre);
                     let given = slopes.and_then(|s| s.get(from));
+                    let (above, below) = case.default_lines(*from)?;
+                    let relu = case.relu(*from)?;
+                    let upper = given.and_then(|g| g.upper.as_deref());
+                    let lower = given.and_then(|g| g.lower.as_deref());
                     Step::Relu {
-                        above: relu.upper_lines(given.and_then(|g| g.upper.as_deref())),
-                        below: relu.lower_lines(given.and_then(|g| g.lower.as_deref())),
+                        above: upper.map_or_else(|| Arc::clone(above), |s| Arc::new(relu.upper_lines(Some(s)))),
+                        below: lower.map_or_else(|| Arc::clone(below), |s| Arc::new(relu.lower_lines(Some(s)))),
                     }
                 }
             })

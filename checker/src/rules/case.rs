@@ -5,24 +5,40 @@ use crate::certificate::Multipliers;
 use crate::error::{Code, Error, Result};
 use crate::number::Rational;
 use crate::problem::{Op, Problem, Source};
-use crate::rules::relu::Relu;
+use crate::rules::relu::{Lines, Relu};
 use crate::rules::support::Domain;
 use crate::rules::{interval, weights};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// Bounds of every tensor that has been asked about, and the domain of every block of variables. Cheap to clone.
 #[derive(Clone)]
 pub struct Case<'p> {
     problem: &'p Problem,
-    bounds: Vec<Option<Arc<Bounds>>>,
+    known: Vec<Option<Arc<Known>>>,
     domain: Vec<Arc<Domain>>,
+}
+
+/// What is known of one tensor, and what follows for a ReLU of it, found when it is first asked for.
+#[derive(Clone)]
+struct Known {
+    bounds: Bounds,
+    /// The centre, bracketed in units of the bounds.
+    centre: OnceLock<Arc<Vec<(i64, i64)>>>,
+    /// The default lines above and below.
+    lines: OnceLock<(Arc<Lines>, Arc<Lines>)>,
+}
+
+impl Known {
+    fn new(bounds: Bounds) -> Self {
+        Known { bounds, centre: OnceLock::new(), lines: OnceLock::new() }
+    }
 }
 
 impl<'p> Case<'p> {
     /// The root case: the whole domain.
     pub fn root(problem: &'p Problem) -> Result<Self> {
         let domain = problem.domain.iter().map(|v| Domain::new(v).map(Arc::new)).collect::<Result<_>>()?;
-        Ok(Case { problem, bounds: vec![None; problem.tensors.len()], domain })
+        Ok(Case { problem, known: vec![None; problem.tensors.len()], domain })
     }
 
     pub fn problem(&self) -> &'p Problem {
@@ -35,10 +51,28 @@ impl<'p> Case<'p> {
 
     /// Known bounds of tensor `t`; [`Case::ensure`] has been called for it or a tensor that depends on it.
     pub fn bounds(&self, t: usize) -> Result<&Bounds> {
-        self.bounds[t].as_deref().ok_or_else(|| {
+        self.known(t).map(|known| &known.bounds)
+    }
+
+    fn known(&self, t: usize) -> Result<&Known> {
+        self.known[t].as_deref().ok_or_else(|| {
             let message = "nothing is known yet of this tensor; refine it, or refer to one that the target depends on";
             Error::new(Code::ProofReference, self.problem.tensors[t].name.clone(), message)
         })
+    }
+
+    /// The view that a ReLU of tensor `t`, of which bounds are known, has of it.
+    pub fn relu(&self, t: usize) -> Result<Relu<'_>> {
+        let known = self.known(t)?;
+        let centre = || Arc::new(Relu::bracket(&known.bounds, &self.problem.tensors[t].centre));
+        Ok(Relu::at(&known.bounds, Arc::clone(known.centre.get_or_init(centre))))
+    }
+
+    /// The default lines above and below a ReLU of tensor `t`.
+    pub fn default_lines(&self, t: usize) -> Result<&(Arc<Lines>, Arc<Lines>)> {
+        let (known, relu) = (self.known(t)?, self.relu(t)?);
+        let lines = || (Arc::new(relu.upper_lines(None)), Arc::new(relu.lower_lines(None)));
+        Ok(known.lines.get_or_init(lines))
     }
 
     /// Derives bounds, by rule 4.1, of `t` and of all tensors it depends on that have none yet.
@@ -60,8 +94,8 @@ impl<'p> Case<'p> {
             }
         }
         for k in (0..=t).filter(|&k| needed[k]) {
-            if self.bounds[k].is_none() {
-                self.bounds[k] = Some(Arc::new(self.derive(k)?));
+            if self.known[k].is_none() {
+                self.known[k] = Some(Arc::new(Known::new(self.derive(k)?)));
             }
         }
         Ok(())
@@ -90,7 +124,7 @@ impl<'p> Case<'p> {
             }
             Op::Relu(from) => {
                 let input = self.bounds(*from)?;
-                let (lower, upper) = Relu::new(input, &self.problem.tensors[*from].centre).output_bounds();
+                let (lower, upper) = self.relu(*from)?.output_bounds();
                 Bounds::new(input.exp(), &lower, &upper)?
             }
         };
@@ -114,8 +148,10 @@ impl<'p> Case<'p> {
     }
 
     fn learn(&mut self, t: usize, on_bounds: impl FnOnce(&mut Bounds), on_domain: impl FnOnce(&mut Domain)) {
-        if let Some(bounds) = &mut self.bounds[t] {
-            on_bounds(Arc::make_mut(bounds));
+        if let Some(known) = &mut self.known[t] {
+            let known = Arc::make_mut(known);
+            on_bounds(&mut known.bounds);
+            known.lines = OnceLock::new();
         }
         if let Op::Variables(block) = self.problem.tensors[t].op {
             on_domain(Arc::make_mut(&mut self.domain[block]));
@@ -124,14 +160,14 @@ impl<'p> Case<'p> {
 
     /// Scales the bounds of `t` to the finest mantissas that fit, after many of them have tightened.
     pub fn renormalise(&mut self, t: usize) -> Result<()> {
-        if let Some(bounds) = &mut self.bounds[t] {
-            *bounds = Arc::new(bounds.renormalised()?);
+        if let Some(known) = &mut self.known[t] {
+            *known = Arc::new(Known::new(known.bounds.renormalised()?));
         }
         Ok(())
     }
 
     /// True if element `i` of tensor `t` has no value left.
     pub fn is_void(&self, t: usize, i: usize) -> bool {
-        self.bounds[t].as_ref().is_some_and(|b| b.is_void(i))
+        self.known[t].as_ref().is_some_and(|known| known.bounds.is_void(i))
     }
 }

@@ -13,6 +13,7 @@
 
 use crate::bounds::Bounds;
 use crate::exact::Exact;
+use std::sync::Arc;
 
 /// Slopes are integers over `2^SLOPE_BITS`.
 pub const SLOPE_BITS: u32 = 16;
@@ -22,7 +23,7 @@ const CENTRE_LIMIT: i64 = 1 << 60;
 /// A ReLU tensor's view of its input: bounds of the deviation and the bracketed centre, in units of `2^-exp`.
 pub struct Relu<'a> {
     bounds: &'a Bounds,
-    centre: Vec<(i64, i64)>,
+    centre: Arc<Vec<(i64, i64)>>,
 }
 
 /// `s·d + t` for every element: `slope / 2^SLOPE_BITS`, `offset / 2^exp` with the exponent of the input's bounds.
@@ -46,8 +47,17 @@ fn shifted_relu(c: i64, d: i64) -> i64 {
 
 impl<'a> Relu<'a> {
     pub fn new(bounds: &'a Bounds, centre: &Exact) -> Self {
-        let centre = (0..bounds.len()).map(|i| centre.bracket(i, bounds.exp(), CENTRE_LIMIT)).collect();
+        Relu::at(bounds, Arc::new(Relu::bracket(bounds, centre)))
+    }
+
+    /// The same with a centre that is bracketed in units of these bounds already.
+    pub fn at(bounds: &'a Bounds, centre: Arc<Vec<(i64, i64)>>) -> Self {
         Relu { bounds, centre }
+    }
+
+    /// The centre in units of the bounds.
+    pub fn bracket(bounds: &Bounds, centre: &Exact) -> Vec<(i64, i64)> {
+        (0..bounds.len()).map(|i| centre.bracket(i, bounds.exp(), CENTRE_LIMIT)).collect()
     }
 
     /// Range of the pre-activation `c + d` of element `i`, outward.
@@ -67,8 +77,8 @@ impl<'a> Relu<'a> {
     /// Bounds of the ReLU's own deviation: `E` is monotone in `d`.
     pub fn output_bounds(&self) -> (Vec<i128>, Vec<i128>) {
         let at = |d: i64, (a, b): (i64, i64)| (i128::from(shifted_relu(a, d)), i128::from(shifted_relu(b, d)));
-        let lower = self.bounds.lower().iter().zip(&self.centre).map(|(&d, &c)| at(d, c)).map(|(a, b)| a.min(b));
-        let upper = self.bounds.upper().iter().zip(&self.centre).map(|(&d, &c)| at(d, c)).map(|(a, b)| a.max(b));
+        let lower = self.bounds.lower().iter().zip(self.centre.iter()).map(|(&d, &c)| at(d, c)).map(|(a, b)| a.min(b));
+        let upper = self.bounds.upper().iter().zip(self.centre.iter()).map(|(&d, &c)| at(d, c)).map(|(a, b)| a.max(b));
         (lower.collect(), upper.collect())
     }
 

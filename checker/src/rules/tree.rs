@@ -1,6 +1,9 @@
-//! The proof tree: cases in preorder, each refined, then split, closed or void.
+//! The proof trees: cases in preorder, each refined, then split, closed or void.
 //!
-//! Coverage is structural: a split is followed by both of its children, and the walk ends only when no case is open.
+//! Coverage is structural: a split is followed by both of its children, and a tree ends only when no case is open. A
+//! cell that is closed in a case is closed in all cases that it splits into. A tree excludes a cell if the cell is closed
+//! in every case that does not split; since the cases of a tree cover the domain, no point reaches the cell. Trees may
+//! exclude different cells; the claim needs that each cell is excluded by some tree.
 
 use crate::certificate::{Close, End, Node, Proof, Refine, Side, SlopeSet};
 use crate::error::{Code, Error, Result};
@@ -9,72 +12,147 @@ use crate::problem::{Op, Problem, Tensor};
 use crate::rules::back_substitution::Relaxation;
 use crate::rules::case::Case;
 use crate::rules::{close, split};
+use std::sync::Arc;
 
-/// What walking a whole tree has established.
+/// What walking all trees has established.
 pub struct Established {
-    /// For each cell the largest slack over all cases: negative, or zero for a strict cell, if every case closes it.
-    /// `None` if every case is void.
+    /// For each cell the largest slack over all cases: negative, or zero for a strict cell, if it is excluded. `None` if
+    /// every case is void, or if some case says nothing of the cell.
     pub slack: Vec<Option<Rational>>,
-    /// The first case that leaves a cell open.
+    /// The first cell that no tree excludes.
     pub open: Option<Error>,
     /// Multiply–accumulates that it took.
     pub work: u64,
 }
 
-/// Walks the tree of `proof`. A cell left open is not an error here, so that a prover can ask how far a proof reaches;
-/// [`check`] makes it one.
-pub fn walk(problem: &Problem, proof: &Proof, max_work: u64) -> Result<Established> {
-    let mut walk = Walk {
-        problem,
-        proof,
-        max_work,
-        result: Established { slack: vec![None; problem.cells.len()], open: None, work: 0 },
-    };
-    let mut open_cases = vec![Case::root(problem)?];
-    for (i, node) in proof.nodes.iter().enumerate() {
-        let place = format!("case {i}");
-        let Some(case) = open_cases.pop() else {
-            let message = "every case is closed already; nodes must not follow";
-            return Err(Error::new(Code::TreeTrailing, place, message));
-        };
-        if let Some((low, high)) = walk.node(case, node, &place).map_err(|e| e.within(&place))? {
-            open_cases.push(high);
-            open_cases.push(low);
-        }
-    }
-    if !open_cases.is_empty() {
-        let message = format!("the proof ends with {} cases open", open_cases.len());
-        return Err(Error::new(Code::TreeTruncated, "proof", message));
-    }
-    Ok(walk.result)
+/// What is known of a cell in a case: its slack there, if it is closed or at least bounded.
+type Slack = Option<Arc<Rational>>;
+
+/// What a tree says of one cell so far.
+#[derive(Clone, Default)]
+struct Reach {
+    /// The largest slack so far.
+    worst: Slack,
+    /// The first case in which it is not closed.
+    open: Option<Error>,
+    /// True if some case has no slack for it.
+    unbounded: bool,
 }
 
-/// Verifies that `proof` closes every cell in every case.
+/// Walks the trees of `proof`. A cell left open is not an error here, so that a prover can ask how far a proof reaches;
+/// [`check`] makes it one.
+pub fn walk(problem: &Problem, proof: &Proof, max_work: u64) -> Result<Established> {
+    let mut walk = Walk { problem, proof, max_work, work: 0, tree: vec![] };
+    let (mut found, mut open_cases): (Vec<Option<Reach>>, Vec<Open<'_>>) = (vec![None; problem.cells.len()], vec![]);
+    let mut root = Case::root(problem)?;
+    for refine in &proof.refine {
+        walk.refine(&mut root, refine)?;
+    }
+    for (i, node) in proof.nodes.iter().enumerate() {
+        let place = format!("case {i}");
+        let open = open_cases.pop().unwrap_or_else(|| {
+            // The last tree is complete: the next one begins.
+            walk.tree = vec![Reach::default(); problem.cells.len()];
+            Open { case: root.clone(), closed: vec![None; problem.cells.len()] }
+        });
+        if let Some((low, high)) = walk.node(open, node, &place).map_err(|e| e.within(&place))? {
+            open_cases.push(high);
+            open_cases.push(low);
+        } else if open_cases.is_empty() && !settle(&mut found, &walk.tree) {
+            let message = "the tree that ends here excludes nothing that earlier trees do not";
+            return Err(Error::new(Code::TreeTrailing, place, message));
+        }
+    }
+    if !open_cases.is_empty() || proof.nodes.is_empty() {
+        let message = format!("the proof ends with {} cases open", open_cases.len().max(1));
+        return Err(Error::new(Code::TreeTruncated, "proof", message));
+    }
+    let found: Vec<Reach> = found.into_iter().map(Option::unwrap_or_default).collect();
+    Ok(Established {
+        open: found.iter().find_map(|reach| reach.open.clone()),
+        slack: found.into_iter().map(|r| r.worst.filter(|_| !r.unbounded).map(|w| Rational::clone(&w))).collect(),
+        work: walk.work,
+    })
+}
+
+/// Takes from a complete tree what earlier ones left open. False if that is nothing.
+fn settle(found: &mut [Option<Reach>], tree: &[Reach]) -> bool {
+    let mut news = false;
+    for (found, reach) in found.iter_mut().zip(tree) {
+        let first = found.is_none();
+        if first || (found.as_ref().is_some_and(|f| f.open.is_some()) && reach.open.is_none()) {
+            *found = Some(reach.clone());
+            news = true;
+        }
+    }
+    news
+}
+
+/// Verifies that every cell is excluded.
 pub fn check(problem: &Problem, proof: &Proof, max_work: u64) -> Result<Established> {
     let mut established = walk(problem, proof, max_work)?;
     established.open.take().map_or(Ok(established), Err)
+}
+
+/// A case that is to be worked on, and the slacks of the cells that are closed in it.
+struct Open<'p> {
+    case: Case<'p>,
+    closed: Vec<Slack>,
 }
 
 struct Walk<'p> {
     problem: &'p Problem,
     proof: &'p Proof,
     max_work: u64,
-    result: Established,
+    work: u64,
+    /// By cell, what the tree at hand says so far.
+    tree: Vec<Reach>,
 }
 
 impl<'p> Walk<'p> {
     /// Works through one node; the children if it splits.
-    fn node(&mut self, mut case: Case<'p>, node: &Node, place: &str) -> Result<Option<(Case<'p>, Case<'p>)>> {
+    fn node(&mut self, open: Open<'p>, node: &Node, place: &str) -> Result<Option<(Open<'p>, Open<'p>)>> {
+        let Open { mut case, mut closed } = open;
         for refine in &node.refine {
             self.refine(&mut case, refine)?;
         }
+        let mut slacks = if node.close.is_empty() { vec![] } else { self.close(&mut case, &node.close)? };
         match &node.end {
             End::Split { tensor, element, at } => {
                 case.ensure(*tensor)?;
                 self.spend(*tensor, 0, 0)?;
-                return Ok(Some(split::split(case, *tensor, *element, at)));
+                for (entry, slack) in node.close.iter().zip(slacks) {
+                    if close::closes(&self.problem.cells[entry.cell], entry, &slack) {
+                        closed[entry.cell] = Some(Arc::new(slack));
+                    }
+                }
+                let (low, high) = split::split(case, *tensor, *element, at);
+                return Ok(Some((Open { case: low, closed: closed.clone() }, Open { case: high, closed })));
             }
-            End::Close(entries) => self.close(&mut case, entries, place)?,
+            End::Leaf => {
+                for (i, (cell, reach)) in self.problem.cells.iter().zip(&mut self.tree).enumerate() {
+                    let entry = node.close.iter().position(|entry| entry.cell == i);
+                    let (slack, open) = match (entry, closed[i].take()) {
+                        (_, Some(slack)) => (Some(slack), false),
+                        (Some(k), None) => {
+                            let slack = std::mem::take(&mut slacks[k]);
+                            let open = !close::closes(cell, &node.close[k], &slack);
+                            (Some(Arc::new(slack)), open)
+                        }
+                        (None, None) => (None, true),
+                    };
+                    if open && reach.open.is_none() {
+                        let misses = slack.as_ref().map_or_else(
+                            || "nothing is said of it".to_owned(),
+                            |slack| format!("the bound misses by {}", crate::number::approximate(slack)),
+                        );
+                        let message = format!("not excluded: {}; {misses}", cell.meaning);
+                        reach.open = Some(Error::new(Code::CellOpen, place, message));
+                    }
+                    reach.unbounded |= slack.is_none();
+                    reach.worst = reach.worst.take().max(slack);
+                }
+            }
             End::Void { tensor, element } => {
                 if !case.is_void(*tensor, *element) {
                     let name = &self.problem.tensors[*tensor].name;
@@ -113,34 +191,24 @@ impl<'p> Walk<'p> {
         case.renormalise(t)
     }
 
-    fn close(&mut self, case: &mut Case<'p>, entries: &[Close], place: &str) -> Result<()> {
+    /// The slacks of these entries.
+    fn close(&mut self, case: &mut Case<'p>, entries: &[Close]) -> Result<Vec<Rational>> {
         let problem = self.problem;
         case.ensure(problem.output)?;
         entries.iter().try_for_each(|entry| case.ensure_ranges(&entry.hints.multipliers))?;
         let multipliers = entries.iter().map(|entry| entry.hints.multipliers.len()).max().unwrap_or(0);
         self.spend(problem.output, entries.len() as u64, multipliers)?;
         let mut shared: Option<(Option<usize>, Relaxation<'_, '_>)> = None;
-        for (i, (cell, entry)) in problem.cells.iter().zip(entries).enumerate() {
+        let mut slacks = Vec::with_capacity(entries.len());
+        for entry in entries {
             if shared.as_ref().is_none_or(|(set, _)| *set != entry.hints.slopes) {
                 shared =
                     Some((entry.hints.slopes, Relaxation::new(case, problem.output, self.slopes(entry.hints.slopes))?));
             }
-            let Some((_, relaxation)) = &shared else {
-                continue;
-            };
-            let slack = close::slack(problem, cell, entry, relaxation)?;
-            if !close::closes(cell, entry, &slack) && self.result.open.is_none() {
-                let message = format!(
-                    "not excluded: {}; the bound misses by {}",
-                    cell.meaning,
-                    crate::number::approximate(&slack)
-                );
-                self.result.open = Some(Error::new(Code::CellOpen, place, message));
-            }
-            let worst = &mut self.result.slack[i];
-            *worst = Some(worst.take().map_or_else(|| slack.clone(), |w| w.max(slack.clone())));
+            let Some((_, relaxation)) = &shared else { continue };
+            slacks.push(close::slack(problem, &problem.cells[entry.cell], entry, relaxation)?);
         }
-        Ok(())
+        Ok(slacks)
     }
 
     /// Accounts for preparing and doing `targets` eliminations from tensor `t` down, each with so many multipliers.
@@ -152,8 +220,8 @@ impl<'p> Walk<'p> {
         };
         let one: u64 = self.problem.tensors.iter().take(t + 1).map(cost).sum();
         let work = one.saturating_mul(targets.saturating_add(1)).saturating_mul(multipliers as u64 + 1);
-        self.result.work = self.result.work.saturating_add(work);
-        if self.result.work > self.max_work {
+        self.work = self.work.saturating_add(work);
+        if self.work > self.max_work {
             let message = format!("needs more than {} multiply–accumulates; raise --max-work", self.max_work);
             return Err(Error::new(Code::LimitWork, "", message));
         }

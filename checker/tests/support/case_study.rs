@@ -182,7 +182,7 @@ pub fn random_proof(tape: &mut Tape, study: &Study) -> ProofText {
     let problem = &study.problem;
     let names = tensor_names(&study.network, problem);
     let slope_bits = *tape.pick(&[16, 3, 0]);
-    let mut proof = ProofText { slope_bits, tensors: names, slopes: vec![], nodes: vec![] };
+    let mut proof = ProofText { slope_bits, tensors: names, slopes: vec![], ..ProofText::default() };
     for _ in 0..tape.below(3) {
         let mut set = Vec::new();
         for (tensor, name) in proof.tensors.iter().enumerate() {
@@ -236,6 +236,7 @@ fn node(tape: &mut Tape, study: &Study, proof: &mut ProofText, depth: usize) {
     }
     known.iter_mut().zip(ancestors(problem, problem.output)).for_each(|(k, o)| *k |= o);
     let close = (0..problem.cells.len()).map(|_| CloseText {
+        cell: None,
         weights: tape.one_in(3).then(|| vec![1 + tape.below(9) as i64]),
         slopes: slope_set(tape, proof),
         multipliers: multipliers(tape, study, proof, &known),

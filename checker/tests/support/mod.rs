@@ -108,6 +108,7 @@ pub fn default_proof(network: &Network, problem: &Problem) -> ProofText {
         slope_bits: 16,
         tensors: names,
         slopes: vec![],
+        refine: vec![],
         nodes: vec![NodeText { refine, close, ..NodeText::default() }],
     }
 }

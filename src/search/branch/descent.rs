@@ -1,0 +1,117 @@
+//! Projected gradient ascent to a point that reaches an unsafe cell (Madry et al. 2018), many starts at once.
+
+use crate::graph::{Graph, Op, Pending};
+use nalgebra::DMatrix;
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+
+/// How a search for a point goes.
+#[derive(Clone, Copy, Debug)]
+pub struct Config {
+    /// Starts a cell and round.
+    pub starts: usize,
+    pub steps: usize,
+    pub seed: u64,
+}
+
+/// Points by block of variables.
+pub type Point = Vec<Vec<f64>>;
+
+/// A cell and a point that reaches it in floating point, or the best slack of any cell and its point.
+pub struct Found {
+    pub slack: f64,
+    pub point: Point,
+}
+
+/// Smallest slack of every cell's rows at every point: a cell is reached where it is not negative.
+fn slacks(graph: &Graph, output: &DMatrix<f64>, cell: usize, k: usize) -> (f64, usize) {
+    let rows = graph.halfspaces.iter().enumerate().filter(|(_, h)| h.cell == cell);
+    let value = |(position, h): (usize, &crate::graph::Halfspace)| {
+        (h.bound + h.objective.iter().map(|&(i, a)| a * output[(i, k)]).sum::<f64>(), position)
+    };
+    rows.map(value).min_by(|a, b| a.0.total_cmp(&b.0)).unwrap_or((f64::NEG_INFINITY, 0))
+}
+
+/// The gradient of `Σ seed · output` in the variables, at points whose tensors have these values.
+fn gradient(graph: &Graph, values: &[DMatrix<f64>], seed: DMatrix<f64>) -> Vec<DMatrix<f64>> {
+    let columns = seed.ncols();
+    let mut pending = Pending::new(graph.output, seed);
+    let mut found: Vec<DMatrix<f64>> = graph.blocks.iter().map(|b| DMatrix::zeros(b.lower.len(), columns)).collect();
+    for t in (0..=graph.output).rev() {
+        let Some(mut v) = pending.take(t) else { continue };
+        match &graph.tensors[t].op {
+            Op::Variables(block) => found[*block] += v,
+            Op::Affine(terms) => terms.iter().for_each(|(p, map)| pending.add(*p, map.transposed(&v))),
+            Op::Relu(from) => {
+                let centre = &graph.tensors[*from].centre;
+                for (mut v, d) in v.column_iter_mut().zip(values[*from].column_iter()) {
+                    for i in 0..v.len() {
+                        if centre[i] + d[i] <= 0.0 {
+                            v[i] = 0.0;
+                        }
+                    }
+                }
+                pending.add(*from, v);
+            }
+            Op::Weights(_) => {}
+        }
+    }
+    found
+}
+
+/// The best point of one round of starts for these cells. Only for boxes without groups.
+pub fn ascend(graph: &Graph, cells: &[usize], from: &[Point], config: &Config) -> Option<Found> {
+    let mut random = SmallRng::seed_from_u64(config.seed);
+    let starts = config.starts.max(from.len());
+    let columns = cells.len() * starts;
+    let cell_of: Vec<usize> = (0..columns).map(|k| cells[k / starts]).collect();
+    let mut points: Vec<DMatrix<f64>> = Vec::new();
+    for (b, block) in graph.blocks.iter().enumerate() {
+        let n = block.lower.len();
+        let mut p = DMatrix::zeros(n, columns);
+        for k in 0..columns {
+            let given = from.get(k % starts);
+            // Corners and inner points alike.
+            let corner = random.random_bool(0.5);
+            for i in 0..n {
+                let (low, high) = (block.lower[i], block.upper[i]);
+                let u: f64 = random.random();
+                let u = if corner { u.round() } else { u };
+                p[(i, k)] = given.map_or(low + (high - low) * u, |g| g[b][i].clamp(low, high));
+            }
+        }
+        points.push(p);
+    }
+    let mut best: Option<Found> = None;
+    for step in 0..config.steps {
+        let values = graph.evaluate(&points);
+        let output = &values[graph.output];
+        let mut seed = DMatrix::zeros(output.nrows(), columns);
+        for k in 0..columns {
+            let (slack, row) = slacks(graph, output, cell_of[k], k);
+            for &(i, a) in &graph.halfspaces[row].objective {
+                seed[(i, k)] += a;
+            }
+            if best.as_ref().is_none_or(|b| slack > b.slack) {
+                let point = points.iter().map(|p| p.column(k).iter().copied().collect()).collect();
+                best = Some(Found { slack, point });
+            }
+        }
+        if best.as_ref().is_some_and(|b| b.slack > 1e-9) {
+            break;
+        }
+        let g = gradient(graph, &values, seed);
+        let size = 0.25 * (1.0 - step as f64 / config.steps as f64).powi(2) + 0.001;
+        for ((p, g), block) in points.iter_mut().zip(&g).zip(&graph.blocks) {
+            for (mut p, g) in p.column_iter_mut().zip(g.column_iter()) {
+                for i in 0..p.len() {
+                    let (low, high) = (block.lower[i], block.upper[i]);
+                    if g[i] != 0.0 {
+                        p[i] = (p[i] + size * (high - low) * g[i].signum()).clamp(low, high);
+                    }
+                }
+            }
+        }
+    }
+    best
+}
