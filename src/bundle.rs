@@ -7,6 +7,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use rayon::prelude::*;
 use scalecheck::certificate::Certificate;
+use scalecheck::claim::Inputs;
 use scalecheck::problem::Clean;
 use scalecheck::verify::{Config as CheckConfig, RowVerdict, Statement, verify};
 use std::io::Write;
@@ -16,6 +17,9 @@ use std::path::Path;
 /// settings, then rows.
 pub fn prove_rows(statement: &Statement, config: &Config, done: impl Fn() + Sync) -> Result<Vec<Outcome>> {
     let (rows, settings) = (statement.claim().rows(), &statement.claim().settings);
+    if let Inputs::Regions(_) = &statement.claim().inputs {
+        bail!("the claim states a VNN-LIB property, which can be checked but not yet proved here");
+    }
     let maps = Maps::default();
     let clean: Vec<Clean> = statement.clean(&rows).collect::<Result<_, _>>()?;
     let all: Vec<(usize, usize)> = (0..settings.len()).flat_map(|s| (0..rows.len()).map(move |r| (s, r))).collect();

@@ -138,10 +138,10 @@ pub fn prove(
         let decides = match property {
             Property::Tolerance(tolerance) => reach > *tolerance,
             Property::Reaches(distance) => reach >= *distance,
-            Property::Winner => !reach.is_positive(),
+            Property::Winner | Property::Unsafe => !reach.is_positive(),
         };
         let text = point.iter().map(|block| block.iter().map(ToString::to_string).collect()).collect();
-        let text = WitnessText { perturbation: text };
+        let text = WitnessText { perturbation: Some(text), input: None };
         if decides && witness::check(problem, &point).is_ok() {
             outcome.answer = Some(Answer { witness: Some(text.clone()), ..answer.clone() });
             outcome.status = if reaches { Status::Certified } else { Status::Refuted };
@@ -207,7 +207,7 @@ fn strongest(
 fn worse(property: &Property, a: &Reach, b: &Reach) -> bool {
     match property {
         Property::Tolerance(_) | Property::Reaches(_) => a > b,
-        Property::Winner => a < b,
+        Property::Winner | Property::Unsafe => a < b,
     }
 }
 
@@ -215,7 +215,7 @@ fn worse(property: &Property, a: &Reach, b: &Reach) -> bool {
 fn reach(property: &Property, slack_in_units: Rational) -> Reach {
     match property {
         Property::Tolerance(distance) | Property::Reaches(distance) => distance + slack_in_units,
-        Property::Winner => -slack_in_units,
+        Property::Winner | Property::Unsafe => -slack_in_units,
     }
 }
 

@@ -255,8 +255,9 @@ impl Explored {
                 }
             }
         }
-        let sizes =
-            |w: &Option<WitnessText>| w.as_ref().map(|w| w.perturbation.iter().map(Vec::len).collect::<Vec<_>>());
+        let sizes = |w: &Option<WitnessText>| {
+            w.as_ref().map(|w| w.perturbation.iter().flatten().map(Vec::len).collect::<Vec<_>>())
+        };
         let plain = |s: usize| !self.points[s].attack_only;
         let mut stronger = Vec::new();
         for s in (0..self.points.len()).filter(|&s| plain(s)) {

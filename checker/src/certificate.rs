@@ -83,8 +83,13 @@ text_types! {
         served_by: Option<usize> = default,
     }
 
-    /// A perturbation that breaks or reaches the claim: for each block of variables, the value of each.
-    WitnessText { perturbation: Vec<Vec<String>> }
+    /// What breaks or reaches the claim: a perturbation, or for a claim with a VNN-LIB file the input itself.
+    WitnessText {
+        /// For each block of variables, the value of each.
+        perturbation: Option<Vec<Vec<String>>> = default,
+        /// The value of each element of the model's input.
+        input: Option<Vec<String>> = default,
+    }
 
     /// Proof trees in preorder, one after another, with tables that their nodes refer to.
     ProofText {

@@ -4,12 +4,16 @@ use crate::claim::{Claim, Coarse, Inputs, Perturb, Property, Scale, Setting, Sit
 use crate::ladder::Ladder;
 use crate::ladder::grid::Grid;
 use crate::number::Rational;
+use crate::vnnlib::Query;
 
 /// Most elements of a clean input, or rows of a coarse matrix, that are listed.
 const MAX_LISTED: usize = 64;
 
 /// A paragraph that says what the claim says, with its numbers exact.
 pub fn describe(claim: &Claim) -> String {
+    if let Inputs::Regions(query) = &claim.inputs {
+        return format!("{}\n{}", regions(query), UNSAFE);
+    }
     let exists = matches!(&claim.settings[..], [only] if matches!(only.property, Property::Reaches(_)));
     let each = if exists { "some" } else { "each" };
     let clean = match &claim.inputs {
@@ -23,6 +27,7 @@ pub fn describe(claim: &Claim) -> String {
             [_, ..] => format!("{each} of the rows {rows:?} of `{}`", file.display()),
             [] => "no row".to_owned(),
         },
+        Inputs::Regions(_) => "each region".to_owned(),
     };
     let valid = claim.valid.as_ref();
     match &claim.settings[..] {
@@ -35,8 +40,26 @@ pub fn describe(claim: &Claim) -> String {
     }
 }
 
+/// What a property says of its regions.
+const UNSAFE: &str = "For every input in a region, the model's output is in none of that region's unsafe sets.";
+
+/// How much a VNN-LIB file states.
+fn regions(query: &Query) -> String {
+    let count = |n: usize, what: &str| if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") };
+    let cells = query.regions.iter().map(|region| region.cells.len()).sum();
+    format!(
+        "`{}` states {} of inputs, which are the rows of this claim, with {} of outputs in all.",
+        query.name,
+        count(query.regions.len(), "box region"),
+        count(cells, "unsafe set")
+    )
+}
+
 /// What one setting says about a row; that it is about some row is said here unless it is said elsewhere.
 pub fn setting(setting: &Setting, valid: Option<&(Rational, Rational)>, row_is_said: bool) -> String {
+    if setting.property == Property::Unsafe {
+        return UNSAFE.to_owned();
+    }
     let added: Vec<String> = setting.perturb.iter().map(perturbation).collect();
     let valid = valid.map_or(String::new(), |(low, high)| {
         format!("\n  and the perturbed input stays within [{low}, {high}] in every element")
@@ -141,6 +164,7 @@ fn property(setting: &Setting) -> String {
         Property::Winner => {
             format!("the one that is largest on the clean input stays strictly the largest, of: every {coarse}")
         }
+        Property::Unsafe => UNSAFE.to_owned(),
     }
 }
 

@@ -58,6 +58,12 @@ codes! {
     ClaimTensor = "claim-tensor": Malformed,
     /// The clean input is not in the domain, or has no winner: a tie, or a single output.
     ClaimClean = "claim-clean": Malformed,
+    /// A property file that is not VNN-LIB: a parenthesis, a word or a command that cannot be read.
+    PropertySyntax = "property-syntax": Malformed,
+    /// VNN-LIB that is not supported.
+    PropertyUnsupported = "property-unsupported": Malformed,
+    /// Variables or bounds of a property file that do not fit each other or the model.
+    PropertyValue = "property-value": Malformed,
     /// A data file that cannot be read as numbers.
     Data = "data": Malformed,
     /// The certificate is not JSON of the documented form.

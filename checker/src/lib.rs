@@ -1,7 +1,7 @@
 //! `scalecheck`: an independent, exact checker of worst-case certificates for neural networks.
 //!
-//! What you trust when you trust a verdict is this crate, in the order data flows: `onnx` (bytes → network), `claim`
-//! and `array` (text and matrices → claim), `ladder` and `problem` (network + claim → graph, domain, unsafe cells), `certificate` (bytes →
+//! What you trust when you trust a verdict is this crate, in the order data flows: `onnx` (bytes → network), `claim`,
+//! `vnnlib` and `array` (text and matrices → claim), `ladder` and `problem` (network + claim → graph, domain, unsafe cells), `certificate` (bytes →
 //! proof), `rules` (one file a rule) and `verify`. There are no floats, no tolerances and no threads.
 
 #![forbid(unsafe_code)]
@@ -23,4 +23,5 @@ pub mod onnx;
 pub mod problem;
 pub mod rules;
 pub mod verify;
+pub mod vnnlib;
 pub mod weights;

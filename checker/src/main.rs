@@ -17,10 +17,12 @@ const HELP: &str = "\
 scalecheck: exact, independent check of worst-case certificates for neural networks
 
 Usage: scalecheck verify CLAIM CERTIFICATE [--model FILE] [--max-work N] [--json]
+       scalecheck verify --model FILE --property FILE CERTIFICATE [--max-work N] [--json]
 
   CLAIM          the claim, a TOML file; it names the model and the data
   CERTIFICATE    the certificate, JSON or gzipped JSON
   --model FILE   check this model file instead of the one that the claim names
+  --property FILE  instead of a claim: what is unsafe, a VNN-LIB file; it needs --model
   --max-work N   most multiply-accumulates of one row's proof (default 17592186044416)
   --json         print one JSON object
 
@@ -50,6 +52,7 @@ fn run(mut arguments: Vec<String>, json: bool) -> Result<(String, u8)> {
         return Ok((format!("scalecheck {}\n", env!("CARGO_PKG_VERSION")), 0));
     }
     let model = option(&mut arguments, "--model")?.map(PathBuf::from);
+    let property = option(&mut arguments, "--property")?.map(PathBuf::from);
     let mut config = Config::default();
     if let Some(work) = option(&mut arguments, "--max-work")? {
         config.max_work = work.parse().or_else(|_| usage(format!("`{work}` is not a number")))?;
@@ -59,15 +62,19 @@ fn run(mut arguments: Vec<String>, json: bool) -> Result<(String, u8)> {
     if let Some(flag) = words.iter().find(|word| word.starts_with('-')) {
         return usage(format!("unknown flag `{flag}`"));
     }
-    let (claim, certificate) = match words[..] {
-        ["verify", claim, certificate] => (claim, certificate),
-        ["verify", ..] => {
+    let (statement, certificate) = match (&words[..], &model, &property) {
+        (["verify", claim, certificate], _, None) => (Statement::load(claim.as_ref(), model.as_deref())?, *certificate),
+        (["verify", certificate], Some(model), Some(property)) => (Statement::of_query(model, property)?, *certificate),
+        (["verify", ..], None, Some(_)) => return usage("--property needs the model that it is about, --model".into()),
+        (["verify", ..], _, Some(_)) => {
+            return usage(format!("verify with --property needs a certificate alone, not {} files", words.len() - 1));
+        }
+        (["verify", ..], _, None) => {
             return usage(format!("verify needs a claim and a certificate, not {} files", words.len() - 1));
         }
-        [other, ..] => return usage(format!("unknown command `{other}`")),
-        [] => return usage("a command is needed: verify".into()),
+        ([other, ..], ..) => return usage(format!("unknown command `{other}`")),
+        ([], ..) => return usage("a command is needed: verify".into()),
     };
-    let statement = Statement::load(claim.as_ref(), model.as_deref())?;
     let bytes = read(certificate.as_ref())?;
     let shown = std::io::stderr().is_terminal();
     let progress = |done: usize, all: usize| {
@@ -163,9 +170,13 @@ fn rows_as_text(setting: &SettingReport) -> String {
             RowVerdict::Served { by, .. } => format!("row {row}: by the proof of setting {by}\n"),
             RowVerdict::Reached { change } => format!("row {row}: reached: a change of {}\n", approximate(change)),
             RowVerdict::Refuted { what, clean, perturbed } => {
-                let (clean, perturbed) = (list(clean), list(perturbed));
-                let outputs =
-                    format!("  coarse outputs, clean:     {clean}\n  coarse outputs, perturbed: {perturbed}\n");
+                let outputs = match (&clean[..], list(perturbed)) {
+                    ([], perturbed) => format!("  outputs: {perturbed}\n"),
+                    (_, perturbed) => format!(
+                        "  coarse outputs, clean:     {}\n  coarse outputs, perturbed: {perturbed}\n",
+                        list(clean)
+                    ),
+                };
                 format!("row {row}: refuted: {what}\n{outputs}")
             }
             RowVerdict::Rejected(error) => format!("row {row}: rejected: {error}\n"),

@@ -11,6 +11,7 @@ use crate::linear::Linear;
 use crate::network::{self, Network, Parameter};
 use crate::number::Rational;
 use crate::onnx::MAX_ELEMENTS;
+use crate::vnnlib::{self, Query, Region};
 use crate::weights::{Values, Weights};
 use num::bigint::BigInt;
 use num::integer::Integer;
@@ -84,7 +85,7 @@ pub struct Halfspace {
 #[derive(Clone, Debug)]
 pub struct Cell {
     pub rows: Vec<Halfspace>,
-    /// Factor that made the coefficients of a single row integers; slacks are in this unit.
+    /// Factor that made the coefficients of a single row integers, and 1 for several rows; slacks are in this unit.
     pub unit: Rational,
     /// What reaching the cell would mean, for people.
     pub meaning: String,
@@ -117,7 +118,11 @@ pub struct Band {
 }
 
 /// Exact values of all tensors of a network at a clean input.
-pub struct Clean(Vec<Exact>);
+pub struct Clean {
+    values: Vec<Exact>,
+    /// The region of a VNN-LIB file that the input is the centre of.
+    region: Option<(Arc<Query>, usize)>,
+}
 
 impl Clean {
     /// Evaluates the network at `x`, which the claim allows.
@@ -131,7 +136,19 @@ impl Clean {
             let message = format!("element {i} of the clean input is {}, outside `valid` = [{low}, {high}]", x[i]);
             return Err(error(Code::ClaimClean, message + "; widen `valid` or scale the data"));
         }
-        Ok(Clean(network.evaluate(&Exact::from_rationals(x))))
+        Ok(Clean { values: network.evaluate(&Exact::from_rationals(x)), region: None })
+    }
+
+    /// Evaluates the network at the centre of a region of a query that fits it.
+    pub(crate) fn of_region(network: &Network, query: &Arc<Query>, region: usize) -> Result<Clean> {
+        query.check(network)?;
+        let x = query.regions[region].centre();
+        let values = network.evaluate(&Exact::from_rationals(&x));
+        Ok(Clean { values, region: Some((Arc::clone(query), region)) })
+    }
+
+    fn region(&self) -> Option<&Region> {
+        self.region.as_ref().map(|(query, region)| &query.regions[*region])
     }
 }
 
@@ -143,13 +160,17 @@ impl Problem {
 
     /// The problem of one setting of the claim at a clean input.
     pub fn new(network: &Network, claim: &Claim, setting: &Setting, clean: &Clean) -> Result<Problem> {
-        let builder = Builder { network, valid: claim.valid.as_ref(), setting, centres: &clean.0 };
+        let region = clean.region();
+        let builder = Builder { network, valid: claim.valid.as_ref(), setting, region, centres: &clean.values };
         let output = builder.output_node()?;
         let mut problem = builder.graph(output)?;
         problem.coarse = coarse_rows(&setting.coarse, network.nodes()[output].elements())?;
         let centre = &problem.tensors[problem.output].centre;
         problem.clean = problem.coarse.iter().map(|row| centre.combine(row)).collect();
-        problem.cells = cells(&setting.property, &problem.coarse, &problem.clean)?;
+        problem.cells = match region {
+            Some(region) => unsafe_cells(region, &problem.clean)?,
+            None => cells(&setting.property, &problem.coarse, &problem.clean)?,
+        };
         Ok(problem)
     }
 }
@@ -158,6 +179,8 @@ struct Builder<'a> {
     network: &'a Network,
     valid: Option<&'a (Rational, Rational)>,
     setting: &'a Setting,
+    /// The box around the clean input that is asked about, instead of perturbations.
+    region: Option<&'a Region>,
     centres: &'a [Exact],
 }
 
@@ -303,13 +326,15 @@ impl<'a> Builder<'a> {
 
     fn graph(&self, output: usize) -> Result<Problem> {
         let needed = self.ancestors(output);
+        let fixed = self.region.is_some() && !needed[0];
+        ensure(!fixed, Code::ClaimTensor, "the output does not depend on the input")?;
         let mut problem = Problem::default();
         let entries = self.entries(&needed, &mut problem)?;
         // Position of each network node's deviation; `None` where nothing perturbed reaches it.
         let mut deviation: Vec<Option<usize>> = vec![None; self.network.nodes().len()];
         for (node, tensor) in self.network.nodes().iter().enumerate().filter(|(n, _)| needed[*n]) {
             let mut position = match &tensor.op {
-                network::Op::Input => None,
+                network::Op::Input => self.region.map(|region| self.around(&mut problem, region)),
                 network::Op::Relu(from) => deviation[*from].map(|from| self.push(&mut problem, node, Op::Relu(from))),
                 network::Op::Affine { terms: all, bias } => {
                     let moved = |(p, w): &Term| deviation[*p].map(|p| (p, Arc::clone(w)));
@@ -334,6 +359,16 @@ impl<'a> Builder<'a> {
         problem.domain.iter_mut().for_each(Variables::tighten);
         problem.output = deviation[output].unwrap_or_default();
         Ok(problem)
+    }
+
+    /// Adds the input as variables: what differs from the centre of a region.
+    fn around(&self, problem: &mut Problem, region: &Region) -> usize {
+        let centre = self.centres[0].to_rationals();
+        let from_centre = |ends: &[Rational]| ends.iter().zip(&centre).map(|(end, c)| end - c).collect();
+        let (lower, upper) = (from_centre(&region.lower), from_centre(&region.upper));
+        let name = self.network.input().name.clone();
+        problem.domain.push(Variables { name, lower, upper, groups: vec![] });
+        self.push(problem, 0, Op::Variables(problem.domain.len() - 1))
     }
 
     fn ancestors(&self, output: usize) -> Vec<bool> {
@@ -549,8 +584,26 @@ fn cells(property: &Property, coarse: &[Vec<(usize, Rational)>], clean: &[Ration
                 single(row, format!("coarse output {k} reaches the winner, coarse output {winner}"));
             }
         }
+        Property::Unsafe => return Err(error(Code::ClaimClean, "a property needs a region, not a clean input")),
     }
     Ok(cells)
+}
+
+/// The unsafe sets of a region, around the outputs `clean` of its centre.
+fn unsafe_cells(region: &Region, clean: &[Rational]) -> Result<Vec<Cell>> {
+    let cell = |constraints: &Vec<vnnlib::Constraint>| {
+        let (mut rows, mut units) = (Vec::new(), Vec::new());
+        for constraint in constraints {
+            let centre: Rational = constraint.terms.iter().map(|(i, a)| a * &clean[*i]).sum();
+            let row = halfspace(&constraint.terms, &constraint.bound - centre, constraint.strict);
+            let (row, unit) = row.map_err(|e| Error { place: format!("line {}", constraint.line), ..e })?;
+            rows.push(row);
+            units.push(unit);
+        }
+        let unit = if let [unit] = &units[..] { unit.clone() } else { Rational::one() };
+        Ok(Cell { rows, unit, meaning: vnnlib::in_words(constraints) })
+    };
+    region.cells.iter().map(cell).collect()
 }
 
 /// `Σ terms · d ≤ bound` with its coefficients scaled to coprime integers, and the positive factor that did it.
@@ -567,7 +620,8 @@ fn halfspace(terms: &[(usize, Rational)], bound: Rational, strict: bool) -> Resu
             Ok((Halfspace { terms, bound: bound * &unit, strict }, unit))
         }
         None => {
-            let message = format!("the coarse map needs integers of more than {CELL_BITS} bits; use simpler fractions");
+            let message =
+                format!("needs integers of more than {CELL_BITS} bits as coefficients; use simpler fractions");
             Err(Error::new(Code::LimitSize, "[output] coarse", message))
         }
     }

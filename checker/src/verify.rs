@@ -4,12 +4,13 @@ use crate::certificate::{self, Answer, Certificate, Proof};
 use crate::claim::{self, Claim, Inputs, Property};
 use crate::data;
 use crate::describe;
-use crate::error::{Class, Code, Error, Result, ensure, error};
+use crate::error::{Class, Code, Error, Result, ensure, error, is_plain};
 use crate::network::Network;
 use crate::number::Rational;
 use crate::onnx;
 use crate::problem::{Cell, Clean, Problem};
 use crate::rules::{tree, witness};
+use crate::vnnlib;
 use num::{Signed, Zero};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
@@ -69,7 +70,7 @@ pub struct Statement {
     data: Option<(String, String)>,
     claim_digest: String,
     model_digest: String,
-    /// Of the file of clean inputs, then of every ladder and array file in the order in which they are named.
+    /// Of the file of clean inputs, then of every ladder, array and property file in the order in which they are named.
     data_digests: Vec<String>,
 }
 
@@ -88,24 +89,40 @@ impl Statement {
         let claim = claim::parse(&name, text, &mut files)?;
         let folder = folder(claim_path);
         let model_path = model.map_or_else(|| folder.join(&claim.model), PathBuf::from);
-        let model_bytes = read(&model_path)?;
+        Self::assemble(claim, digest(claim_bytes), &folder, &model_path, files)
+    }
+
+    /// The statement that a VNN-LIB file makes about a model, without a claim file.
+    pub fn of_query(model: &Path, property: &Path) -> Result<Statement> {
+        let mut files = Files::default();
+        let (path, bytes) = files.read(property)?;
+        let name = property.file_name().map(|name| name.display().to_string()).filter(|name| is_plain(name));
+        let query = vnnlib::parse(&path, &name.unwrap_or_else(|| "the property".to_owned()), text(&bytes, &path)?)?;
+        Self::assemble(Claim::of_query(model.into(), query), digest(&bytes), Path::new(""), model, files)
+    }
+
+    /// Reads the model of a claim, and the clean inputs; `folder` is where their file is.
+    fn assemble(
+        claim: Claim,
+        claim_digest: String,
+        folder: &Path,
+        model_path: &Path,
+        files: Files,
+    ) -> Result<Statement> {
+        let model_bytes = read(model_path)?;
         let network = onnx::read(&model_bytes).map_err(|e| e.within(&model_path.display().to_string()))?;
         let (mut data, mut data_digests) = (None, Vec::new());
         if let Inputs::Rows { file, .. } = &claim.inputs {
             let path = folder.join(file).display().to_string();
             let bytes = read(Path::new(&path))?;
             data_digests.push(digest(&bytes));
-            data = Some((path.clone(), self::text(&bytes, &path)?.to_owned()));
+            data = Some((path.clone(), text(&bytes, &path)?.to_owned()));
+        }
+        if let Inputs::Regions(query) = &claim.inputs {
+            query.check(&network)?;
         }
         data_digests.extend(files.0.into_iter().map(|file| file.digest));
-        Ok(Statement {
-            claim_digest: digest(claim_bytes),
-            model_digest: digest(&model_bytes),
-            claim,
-            network,
-            data,
-            data_digests,
-        })
+        Ok(Statement { claim_digest, model_digest: digest(&model_bytes), claim, network, data, data_digests })
     }
 
     pub fn claim(&self) -> &Claim {
@@ -132,12 +149,16 @@ impl Statement {
     pub fn clean(&self, rows: &[usize]) -> impl Iterator<Item = Result<Clean>> {
         let table = self.data.as_ref().map(|(name, text)| data::Table::new(name, text));
         rows.iter().map(move |&row| {
+            let located = |e: Error| e.within(&format!("row {row}"));
+            if let Inputs::Regions(query) = &self.claim.inputs {
+                return Clean::of_region(&self.network, query, row).map_err(located);
+            }
             let x = match (&self.claim.inputs, &table) {
                 (Inputs::Rows { .. }, Some(table)) => table.row(row, self.network.input().elements())?,
                 (Inputs::Point(x), _) => x.clone(),
-                (Inputs::Rows { .. }, None) => Vec::new(),
+                _ => Vec::new(),
             };
-            Clean::new(&self.network, &self.claim, &x).map_err(|e| e.within(&format!("row {row}")))
+            Clean::new(&self.network, &self.claim, &x).map_err(located)
         })
     }
 
@@ -182,7 +203,8 @@ pub enum RowVerdict {
     Reached {
         change: Rational,
     },
-    /// The witness breaks the claim: what happens, and the exact coarse outputs clean and perturbed.
+    /// The witness breaks the claim: what happens, and the exact coarse outputs clean and perturbed. A region has no clean
+    /// ones.
     Refuted {
         what: String,
         clean: Vec<Rational>,
@@ -416,7 +438,8 @@ pub fn check_answer(problem: &Problem, property: &Property, answer: &Answer, con
             Ok(RowVerdict::Verified { established: established_tolerance(problem, property, &established.slack) })
         }
         (None, Some(text), None) => {
-            let point = witness::parse(&text.perturbation, problem)?;
+            let by_input = matches!(property, Property::Unsafe);
+            let point = witness::read(text, problem, by_input)?;
             let reached = witness::check(problem, &point)?;
             if let Property::Reaches(_) = property {
                 let changes = problem.clean.iter().zip(&reached.coarse).map(|(c, p)| (p - c).abs());
@@ -424,7 +447,7 @@ pub fn check_answer(problem: &Problem, property: &Property, answer: &Answer, con
             }
             Ok(RowVerdict::Refuted {
                 what: problem.cells[reached.cell].meaning.clone(),
-                clean: problem.clean.clone(),
+                clean: if by_input { vec![] } else { problem.clean.clone() },
                 perturbed: reached.coarse,
             })
         }

@@ -90,7 +90,8 @@ fn with_split() -> ProofText {
 fn answers() -> [(&'static str, &'static str, Answer); 3] {
     let proof = |proof| Answer { proof: Some(proof), ..Answer::default() };
     let perturbation = vec![vec!["1".to_owned(), "-1".to_owned()]];
-    let witness = Answer { witness: Some(WitnessText { perturbation }), ..Answer::default() };
+    let witness =
+        Answer { witness: Some(WitnessText { perturbation: Some(perturbation), input: None }), ..Answer::default() };
     [
         ("claim.toml", "certificate.json", proof(plain())),
         ("claim-split.toml", "certificate-split.json", proof(with_split())),

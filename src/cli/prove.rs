@@ -102,6 +102,7 @@ fn measure(property: &Property) -> &'static str {
     match property {
         Property::Tolerance(_) | Property::Reaches(_) => "largest deviation of a coarse output",
         Property::Winner => "smallest margin of the winner",
+        Property::Unsafe => "smallest distance from an unsafe set",
     }
 }
 
@@ -137,7 +138,7 @@ fn print_table(statement: &Statement, outcomes: &[Outcome], path: Option<&Path>,
             measured.push(measure(property));
             let side = match property {
                 Property::Tolerance(_) | Property::Reaches(_) => "attacked ≤ truth ≤ proven",
-                Property::Winner => "proven ≤ truth ≤ attacked",
+                Property::Winner | Property::Unsafe => "proven ≤ truth ≤ attacked",
             };
             println!("{side}: the {}; attacks are evaluated and proofs checked exactly.", measure(property));
         }

@@ -7,6 +7,7 @@ use crate::error::{Code, Error, Result};
 use crate::ladder::Ladder;
 use crate::number::Rational;
 use crate::verify::Files;
+use crate::vnnlib::{self, Query};
 pub use document::Item;
 use std::cell::RefCell;
 use std::path::PathBuf;
@@ -43,6 +44,8 @@ pub enum Inputs {
     Point(Vec<Rational>),
     /// Rows of a CSV file, counted from 0, in increasing order.
     Rows { file: PathBuf, rows: Vec<usize> },
+    /// The boxes of a VNN-LIB file: row r is all inputs of region r.
+    Regions(Arc<Query>),
 }
 
 /// A perturbation below a scale.
@@ -103,6 +106,8 @@ pub enum Property {
     Winner,
     /// For some row and perturbation, one moves by at least this.
     Reaches(Rational),
+    /// For every region of a VNN-LIB file and input of it, the output is in none of the region's unsafe sets.
+    Unsafe,
 }
 
 /// Reads a claim; `name` stands in errors before the line number, and its folder is where other files are.
@@ -116,8 +121,19 @@ pub fn parse_ladder(name: &str, text: &str, files: &mut Files) -> Result<Arc<Lad
 }
 
 fn claim(item: &Item<'_>, files: &mut Files) -> Result<Claim> {
-    let [model, inputs, perturbs, output, settings] =
-        item.table(["model", "inputs", "perturb", "output", "setting"])?;
+    let [model, property_file, inputs, perturbs, output, settings] =
+        item.table(["model", "property", "inputs", "perturb", "output", "setting"])?;
+    if property_file.is_given() {
+        let other = [inputs, perturbs, output, settings].into_iter().find(Item::is_given);
+        return other.map_or_else(
+            || Ok(Claim::of_query(model.text()?.into(), query(&property_file, files)?)),
+            |other| {
+                let message = "a claim with `property` has no [inputs], [[perturb]], [output] and [[setting]]: \
+                               the file states the inputs and what is unsafe";
+                other.error(Code::ClaimMissingKey, message)
+            },
+        );
+    }
     let [point, file, rows, valid] = inputs.table(["point", "file", "rows", "valid"])?;
     let keys = ["tensor", "coarse", "tolerance", "decision", "reaches"];
     let stated = output.table(keys)?;
@@ -150,6 +166,15 @@ fn claim(item: &Item<'_>, files: &mut Files) -> Result<Claim> {
     };
     let valid = valid.optional(range)?;
     Ok(Claim { model: model.text()?.into(), inputs: stated_inputs, valid, settings })
+}
+
+/// What the VNN-LIB file says that an item names.
+fn query(item: &Item<'_>, files: &mut Files) -> Result<Query> {
+    let (path, bytes) = files.open(item)?;
+    match std::str::from_utf8(&bytes) {
+        Ok(text) => vnnlib::parse(&path, item.text()?, text),
+        Err(_) => item.error(Code::Io, format!("{path} is not UTF-8 text")),
+    }
 }
 
 /// The property that a table states: at most one.
@@ -336,11 +361,18 @@ fn coarse(item: &Item<'_>, files: &mut Files) -> Result<Coarse> {
 }
 
 impl Claim {
+    /// The claim that a VNN-LIB file makes about a model.
+    pub fn of_query(model: PathBuf, query: Query) -> Claim {
+        let setting = Setting { perturb: vec![], output: None, coarse: Coarse::Identity, property: Property::Unsafe };
+        Claim { model, inputs: Inputs::Regions(Arc::new(query)), valid: None, settings: vec![setting] }
+    }
+
     /// The rows that the claim is about, in increasing order.
     pub fn rows(&self) -> Vec<usize> {
         match &self.inputs {
             Inputs::Point(_) => vec![0],
             Inputs::Rows { rows, .. } => rows.clone(),
+            Inputs::Regions(query) => (0..query.regions.len()).collect(),
         }
     }
 }

@@ -4,6 +4,7 @@
 //! group sums to exactly zero, perturbed inputs keep to the valid range, what a cutoff sees is exactly zero, a band holds
 //! nothing finer than its finer rung, and the exact deviation of the output satisfies all rows of some cell. There is nothing to bound: the network is evaluated on the point.
 
+use crate::certificate::WitnessText;
 use crate::error::{Code, Error, Result};
 use crate::exact::Exact;
 use crate::network::affine;
@@ -26,7 +27,35 @@ pub struct Broken {
     pub coarse: Vec<Rational>,
 }
 
-/// Reads the values of a witness: one list for each block of variables.
+/// Reads a witness: the perturbation, or for a claim about regions the input itself, made one.
+pub fn read(text: &WitnessText, problem: &Problem, by_input: bool) -> Result<Vec<Vec<Rational>>> {
+    match (&text.perturbation, &text.input, by_input) {
+        (Some(perturbation), None, false) => parse(perturbation, problem),
+        (None, Some(input), true) => from_input(input, problem),
+        _ => {
+            let wanted = if by_input { "`input`" } else { "`perturbation`" };
+            Err(Error::new(Code::CertificateFormat, "witness", format!("a witness of this claim has {wanted} alone")))
+        }
+    }
+}
+
+/// The difference between an input and the centre of its region, whose box contains it.
+fn from_input(text: &[String], problem: &Problem) -> Result<Vec<Vec<Rational>>> {
+    let mut blocks = parse(&[text.to_vec()], problem)?;
+    for (tensor, (block, variables)) in problem.tensors.iter().zip(blocks.iter_mut().zip(&problem.domain)) {
+        for (j, (x, c)) in block.iter_mut().zip(tensor.centre.to_rationals()).enumerate() {
+            let (low, high) = (&c + &variables.lower[j], &c + &variables.upper[j]);
+            if *x < low || *x > high {
+                let message = format!("element {j} of the input is {x}, outside [{low}, {high}]");
+                return Err(Error::new(Code::WitnessOutside, "witness", message));
+            }
+            *x -= c;
+        }
+    }
+    Ok(blocks)
+}
+
+/// Reads the values of all variables: one list for each block of variables.
 pub fn parse(text: &[Vec<String>], problem: &Problem) -> Result<Vec<Vec<Rational>>> {
     let error = |message: String| Error::new(Code::WitnessOutside, "witness", message);
     let sizes = || problem.domain.iter().map(|v| v.lower.len());
