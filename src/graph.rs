@@ -2,8 +2,9 @@
 //! target a column; a tensor's elements are its rows.
 
 use crate::subspace::{Cut, Subspace, Support};
-use nalgebra::{DMatrix, DVector, DVectorView};
+use nalgebra::{DMatrix, DMatrixView, DMatrixViewMut, DVector, DVectorView};
 use num::{One, ToPrimitive, Zero};
+use scalecheck::conv::{Axis, Conv};
 use scalecheck::ladder::{Ladder, Variables};
 use scalecheck::linear::{Linear, Pattern};
 use scalecheck::number::Rational;
@@ -11,6 +12,7 @@ use scalecheck::problem::{self, Problem};
 use scalecheck::weights::{Values, Weights};
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 /// A linear map in `f64`.
@@ -20,6 +22,8 @@ pub enum Map {
     /// `y[o,r,i] = Σ_c w[r,c] x[o,c,i]`. The transpose is kept as well: products with it are many times as fast as
     /// transposed products.
     Dense { outer: usize, inner: usize, w: DMatrix<f64>, transposed: DMatrix<f64> },
+    /// A convolution: for each group the matrix from patches of the input to output channels, and its transpose.
+    Conv { conv: Conv, w: Vec<DMatrix<f64>>, back: Vec<DMatrix<f64>> },
 }
 
 impl Map {
@@ -32,9 +36,34 @@ impl Map {
                 weights: if w.len() == 1 { vec![w[0]; index.len()] } else { w },
             },
             &Pattern::Dense { outer, rows, cols, inner } => {
-                let w = DMatrix::from_row_slice(rows, cols, &w);
-                Map::Dense { outer, inner, transposed: w.transpose(), w }
+                Map::dense(outer, inner, DMatrix::from_row_slice(rows, cols, &w))
             }
+            Pattern::Conv(conv) => {
+                let patch = conv.inner * conv.y.taps() * conv.x.taps();
+                let matrix = |w: &[f64]| DMatrix::from_column_slice(patch, conv.outer, w);
+                Map::conv(**conv, w.chunks_exact(conv.outer * patch).map(matrix).collect())
+            }
+        }
+    }
+
+    fn dense(outer: usize, inner: usize, w: DMatrix<f64>) -> Map {
+        Map::Dense { outer, inner, transposed: w.transpose(), w }
+    }
+
+    fn conv(conv: Conv, w: Vec<DMatrix<f64>>) -> Map {
+        let back = w.iter().map(DMatrix::transpose).collect();
+        Map::Conv { conv, w, back }
+    }
+
+    /// The same with the magnitudes of the weights.
+    fn abs(&self) -> Map {
+        match self {
+            Map::Gather { inputs, index, weights } => {
+                let weights = weights.iter().map(|w| w.abs()).collect();
+                Map::Gather { inputs: *inputs, index: index.clone(), weights }
+            }
+            Map::Dense { outer, inner, w, .. } => Map::dense(*outer, *inner, w.abs()),
+            Map::Conv { conv, w, .. } => Map::conv(*conv, w.iter().map(DMatrix::abs).collect()),
         }
     }
 
@@ -46,6 +75,22 @@ impl Map {
             }
             Map::Dense { outer: 1, inner: 1, w, .. } => w * x,
             Map::Dense { outer, inner, w, .. } => slices(x, *outer, *inner, w.ncols(), w.nrows(), |part| w * part),
+            Map::Conv { conv, w, .. } => {
+                let (pixels, mut patches) = (pixels(conv), patches(conv));
+                let mut out = DMatrix::zeros(conv.outputs().unwrap_or(0), x.ncols());
+                for (g, from, to) in images(conv, x.ncols()) {
+                    let x = &x.as_slice()[from];
+                    runs(conv, |run, inputs| {
+                        patches.as_mut_slice()[run]
+                            .iter_mut()
+                            .zip(x[inputs.0..].iter().step_by(inputs.1))
+                            .for_each(|(p, x)| *p = *x);
+                    });
+                    let mut y = DMatrixViewMut::from_slice(&mut out.as_mut_slice()[to], pixels, conv.outer);
+                    y.gemm(1.0, &patches, &w[g], 0.0);
+                }
+                out
+            }
         }
     }
 
@@ -65,37 +110,69 @@ impl Map {
             Map::Dense { outer, inner, w, transposed } => {
                 slices(v, *outer, *inner, w.nrows(), w.ncols(), |part| transposed * part)
             }
+            Map::Conv { conv, back, .. } => {
+                let (pixels, mut patches) = (pixels(conv), patches(conv));
+                let mut out = DMatrix::zeros(conv.inputs().unwrap_or(0), v.ncols());
+                for (g, to, from) in images(conv, v.ncols()) {
+                    let v = DMatrixView::from_slice(&v.as_slice()[from], pixels, conv.outer);
+                    patches.gemm(1.0, &v, &back[g], 0.0);
+                    let x = &mut out.as_mut_slice()[to];
+                    runs(conv, |run, inputs| {
+                        x[inputs.0..]
+                            .iter_mut()
+                            .step_by(inputs.1)
+                            .zip(&patches.as_slice()[run])
+                            .for_each(|(x, p)| *x += *p);
+                    });
+                }
+                out
+            }
         }
     }
 
     /// Which inputs have an entry with a marked output.
     fn touched(&self, marked: &[bool]) -> Vec<bool> {
         let marks = DMatrix::from_fn(marked.len(), 1, |i, _| f64::from(u8::from(marked[i])));
-        let counts = match self {
-            Map::Gather { inputs, index, weights } => {
-                let weights = weights.iter().map(|w| w.abs()).collect();
-                Map::Gather { inputs: *inputs, index: index.clone(), weights }.transposed(&marks)
-            }
-            Map::Dense { outer, inner, w, transposed } => {
-                let (w, transposed) = (w.abs(), transposed.abs());
-                Map::Dense { outer: *outer, inner: *inner, w, transposed }.transposed(&marks)
-            }
-        };
+        let counts = self.abs().transposed(&marks);
         counts.iter().map(|&count| count > 0.0).collect()
     }
 
     /// Interval image of a box given by centre and radius: `(W m, |W| r)`.
     pub fn interval(&self, middle: &DMatrix<f64>, radius: &DMatrix<f64>) -> (DMatrix<f64>, DMatrix<f64>) {
-        let spread = match self {
-            Map::Gather { index, weights, .. } => {
-                DMatrix::from_fn(index.len(), 1, |i, _| weights[i].abs() * radius[(index[i], 0)])
+        (self.apply(middle), self.abs().apply(radius))
+    }
+}
+
+/// Positions of an output channel.
+fn pixels(conv: &Conv) -> usize {
+    conv.y.output() * conv.x.output()
+}
+
+/// Zeros for what each position of the output sees of one group, a position a row.
+fn patches(conv: &Conv) -> DMatrix<f64> {
+    DMatrix::zeros(pixels(conv), conv.inner * conv.y.taps() * conv.x.taps())
+}
+
+/// For all columns, images and groups: the group, and where its inputs and outputs are.
+fn images(conv: &Conv, columns: usize) -> impl Iterator<Item = (usize, Range<usize>, Range<usize>)> {
+    let (inputs, outputs) = (conv.inner * conv.y.input() * conv.x.input(), conv.outer * pixels(conv));
+    let groups = conv.groups;
+    let part = move |i| (i % groups, i * inputs..(i + 1) * inputs, i * outputs..(i + 1) * outputs);
+    (0..columns * conv.batch * conv.groups).map(part)
+}
+
+/// For every run of neighbouring patches: where it is in the matrix of patches, and where its inputs start and their step.
+fn runs(conv: &Conv, mut f: impl FnMut(Range<usize>, (usize, usize))) {
+    let (y, x): (&Axis, &Axis) = (&conv.y, &conv.x);
+    for c in 0..conv.inner {
+        for (ky, kx) in (0..y.taps()).flat_map(|ky| (0..x.taps()).map(move |kx| (ky, kx))) {
+            let (tap, xs) = ((c * y.taps() + ky) * x.taps() + kx, x.outputs(kx));
+            for oy in y.outputs(ky).filter(|_| !xs.is_empty()) {
+                let row = tap * pixels(conv) + oy * x.output();
+                let first = (c * y.input() + y.at(oy, ky)) * x.input() + x.at(xs.start, kx);
+                f(row + xs.start..row + xs.end, (first, x.stride()));
             }
-            Map::Dense { outer, inner, w, .. } => {
-                let w = w.abs();
-                slices(radius, *outer, *inner, w.ncols(), w.nrows(), |part| &w * part)
-            }
-        };
-        (self.apply(middle), spread)
+        }
     }
 }
 

@@ -11,6 +11,7 @@ pub mod array;
 pub mod bounds;
 pub mod certificate;
 pub mod claim;
+pub mod conv;
 pub mod data;
 pub mod describe;
 pub mod error;

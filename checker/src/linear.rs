@@ -1,14 +1,17 @@
 //! Linear maps with structure: the `W` of an affine node, given by the entries that are not structurally zero.
 
+use crate::conv::Conv;
 use crate::weights::Weights;
 
-/// Where the entries of a linear map are. Convolutions and pools are further patterns of the same kind.
+/// Where the entries of a linear map are. No row meets an input twice.
 #[derive(Clone, Debug)]
 pub enum Pattern {
     /// `y[i] = w[i] · x[index[i]]`: scaling, permutation, broadcast.
     Gather(Vec<u32>),
     /// `y[o,r,i] = Σ_c w[r,c] · x[o,c,i]` over row-major tensors: a matrix product with a constant on either side.
     Dense { outer: usize, rows: usize, cols: usize, inner: usize },
+    /// A convolution, of which every weight acts at all positions.
+    Conv(Box<Conv>),
 }
 
 /// A linear map from `inputs` to `outputs` elements. Built by the constructors, which keep the parts consistent.
@@ -38,6 +41,13 @@ impl Linear {
         let outputs = outer.checked_mul(rows)?.checked_mul(inner)?;
         let fits = rows.checked_mul(cols)? == weights.mantissas().len();
         fits.then_some(Linear { inputs, outputs, pattern: Pattern::Dense { outer, rows, cols, inner }, weights })
+    }
+
+    /// A convolution with weights `[group, output channel, input channel, tap y, tap x]`.
+    pub fn conv(conv: Conv, weights: Weights) -> Option<Self> {
+        let (inputs, outputs) = (conv.inputs()?, conv.outputs()?);
+        let fits = conv.weights()? == weights.mantissas().len();
+        fits.then_some(Linear { inputs, outputs, pattern: Pattern::Conv(Box::new(conv)), weights })
     }
 
     /// A gather with a weight of its own for every output.
@@ -86,17 +96,19 @@ impl Linear {
 
     /// Number of entries: multiply–accumulates of one application.
     pub fn entries(&self) -> u64 {
-        match self.pattern {
+        match &self.pattern {
             Pattern::Gather(_) => self.outputs as u64,
-            Pattern::Dense { cols, .. } => self.outputs as u64 * cols as u64,
+            Pattern::Dense { cols, .. } => self.outputs as u64 * *cols as u64,
+            Pattern::Conv(conv) => conv.entries(),
         }
     }
 
     /// An upper bound on the entries in one column: terms of one sum in [`Linear::add_transposed`].
     pub fn column_terms(&self) -> usize {
-        match self.pattern {
+        match &self.pattern {
             Pattern::Gather(_) => self.outputs,
-            Pattern::Dense { rows, .. } => rows,
+            Pattern::Dense { rows, .. } => *rows,
+            Pattern::Conv(conv) => conv.column_terms(),
         }
     }
 
@@ -104,6 +116,7 @@ impl Linear {
     #[inline]
     pub fn for_each_entry(&self, mut f: impl FnMut(usize, usize, usize)) {
         match &self.pattern {
+            Pattern::Conv(conv) => conv.for_each_entry(f),
             Pattern::Gather(index) => {
                 let shared = self.weights.mantissas().len() == 1;
                 for (output, &input) in index.iter().enumerate() {
@@ -128,6 +141,9 @@ impl Linear {
     /// fit: bits(v) + bits(weights) + ⌈log2 column_terms⌉ ≤ 126.
     pub fn add_transposed(&self, v: &[i64], acc: &mut [i128]) {
         let w = self.weights.mantissas();
+        if let Pattern::Conv(conv) = &self.pattern {
+            return conv.add_transposed(w, v, acc);
+        }
         if let &Pattern::Dense { rows, cols, inner: 1, .. } = &self.pattern
             && rows > 0
             && cols > 0

@@ -1,5 +1,7 @@
 //! The ONNX operators that the checker knows, and how they become nodes of a [`Network`].
 
+mod window;
+
 use super::message::Content::{Constant, Node};
 use super::message::{DEFAULT_DOMAINS, Value, attributes, tensor, unsupported};
 use super::wire::Message;
@@ -13,7 +15,7 @@ use num::{One, ToPrimitive, Zero};
 use std::collections::HashMap;
 use std::sync::Arc;
 
-const SUPPORTED: &str = "Add, Constant, Div, Dropout, Flatten, Gemm, Identity, MatMul, Mul, Neg, Relu, Reshape, \
+const SUPPORTED: &str = "Add, Constant, Conv, Div, Dropout, Flatten, Gemm, Identity, MatMul, Mul, Neg, Relu, Reshape, \
                          Squeeze, Sub, Transpose, Unsqueeze";
 
 /// What one ONNX node gives its operator. An operator takes out what it reads; anything left over was not understood
@@ -55,8 +57,19 @@ impl<'a> Arguments<'a> {
         Ok(self.attribute(name, |a| a.int(3))?.unwrap_or(default))
     }
 
+    fn text(&mut self, name: &str) -> Result<Option<&'a str>> {
+        self.attribute(name, |a| a.has(4).then(|| a.text(4)).transpose())
+    }
+
     fn ints(&mut self, name: &str) -> Result<Option<Vec<i64>>> {
         self.attribute(name, |a| a.ints(8).map(Some))
+    }
+
+    /// A list of sizes.
+    fn sizes(&mut self, name: &str) -> Result<Option<Vec<usize>>> {
+        let Some(ints) = self.ints(name)? else { return Ok(None) };
+        let sizes: Option<_> = ints.iter().map(|&n| usize::try_from(n).ok()).collect();
+        sizes.map(Some).ok_or_else(|| error(Code::OnnxShape, format!("`{name}` has a negative number")))
     }
 
     /// A factor, 1 if absent.
@@ -178,6 +191,7 @@ impl Builder {
             "Mul" | "Div" => self.product(out, args.need(0)?, args.need(1)?, op == "Div"),
             "MatMul" => self.matmul(out, args.need(0)?, args.need(1)?),
             "Gemm" => self.gemm(out, args),
+            "Conv" => self.conv(out, args),
             "Relu" => match args.need(0)? {
                 Value { shape, content: Node(x), .. } => self.push(out, shape, Op::Relu(x), vec![]),
                 _ => unsupported(CONSTANTS),
