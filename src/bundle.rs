@@ -1,13 +1,14 @@
 //! All rows of a claim: proving them on all cores, and writing one certificate that answers them.
 
 use crate::graph::Maps;
-use crate::prove::{Config, Outcome, prove};
+use crate::prove::{Config, Outcome, decide, prove};
+use crate::search::branch::Progress;
 use anyhow::{Context, Result, anyhow, bail};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use rayon::prelude::*;
 use scalecheck::certificate::Certificate;
-use scalecheck::claim::Inputs;
+use scalecheck::claim::{Inputs, Property};
 use scalecheck::problem::Clean;
 use scalecheck::verify::{Config as CheckConfig, RowVerdict, Statement, verify};
 use std::io::Write;
@@ -15,16 +16,23 @@ use std::path::Path;
 
 /// Works on every row of every setting of the claim; `done` is called after each, from any thread. In the order of
 /// settings, then rows.
-pub fn prove_rows(statement: &Statement, config: &Config, done: impl Fn() + Sync) -> Result<Vec<Outcome>> {
+pub fn prove_rows(
+    statement: &Statement,
+    config: &Config,
+    progress: &(dyn Fn(Progress) + Sync),
+    done: impl Fn() + Sync,
+) -> Result<Vec<Outcome>> {
     let (rows, settings) = (statement.claim().rows(), &statement.claim().settings);
-    if let Inputs::Regions(_) = &statement.claim().inputs {
-        bail!("the claim states a VNN-LIB property, which can be checked but not yet proved here");
-    }
     let maps = Maps::default();
     let clean: Vec<Clean> = statement.clean(&rows).collect::<Result<_, _>>()?;
     let all: Vec<(usize, usize)> = (0..settings.len()).flat_map(|s| (0..rows.len()).map(move |r| (s, r))).collect();
     let one = |&(setting, r): &(usize, usize)| -> Result<Outcome> {
         let problem = statement.problem(setting, rows[r], &clean[r])?;
+        if matches!(settings[setting].property, Property::Unsafe) {
+            let outcome = decide(rows[r], &problem, &maps, config, progress)?;
+            done();
+            return Ok(outcome);
+        }
         let outcome =
             prove((setting, rows[r]), &problem, &settings[setting].property, &maps, config).with_context(|| {
                 format!(
@@ -35,6 +43,10 @@ pub fn prove_rows(statement: &Statement, config: &Config, done: impl Fn() + Sync
         done();
         Ok(outcome)
     };
+    if let Inputs::Regions(_) = &statement.claim().inputs {
+        // Each search uses all cores by itself.
+        return all.iter().map(one).collect();
+    }
     all.par_iter().map(one).collect()
 }
 

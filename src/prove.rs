@@ -5,16 +5,19 @@ use crate::graph::{Graph, Maps, float};
 use crate::relax::back_substitution::{Improved, Warm};
 use crate::relax::{State, back_substitution, lp, pre_activations, slopes};
 use crate::search::attack::{self, attack};
+use crate::search::branch;
 use crate::search::exact_point::exact_point;
 use num::{Signed, Zero};
 use scalecheck::certificate::{Answer, CloseText, Proof, ProofText, RefineText, Side, WitnessText};
 use scalecheck::claim::Property;
 use scalecheck::error::Error;
 use scalecheck::number::Rational;
-use scalecheck::problem::Problem;
+use scalecheck::problem::{Op, Problem};
 use scalecheck::rules::{tree, witness};
 use scalecheck::verify::Config as CheckConfig;
 use serde::Serialize;
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
 
 /// A way to derive upper bounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, clap::ValueEnum)]
@@ -60,6 +63,8 @@ impl Choice {
 /// How a claim is worked on.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Config {
+    /// When to give up.
+    pub deadline: Option<Instant>,
     pub method: Choice,
     pub attack: attack::Config,
     pub slopes: slopes::Config,
@@ -177,6 +182,52 @@ pub fn prove(
             outcome.status = Status::Certified;
             outcome.answer = Some(Answer { proof: Some(best.proof), ..answer });
         }
+    }
+    Ok(outcome)
+}
+
+/// Set when the search is to end with what is known so far.
+pub static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// Works on one region of a VNN-LIB property by branch and bound. An error is a defect of the prover.
+pub fn decide(
+    row: usize,
+    problem: &Problem,
+    maps: &Maps,
+    config: &Config,
+    progress: &(dyn Fn(branch::Progress) + Sync),
+) -> Result<Outcome, Error> {
+    let graph = Graph::new(problem, maps, false);
+    let stop = branch::Stop { deadline: config.deadline, interrupted: &INTERRUPTED, progress };
+    let exact = |point: &[Vec<f64>]| exact_point(problem, &graph, point);
+    let confirm = |point: &[Vec<f64>]| exact(point).is_some_and(|point| witness::check(problem, &point).is_ok());
+    let mut outcome = Outcome {
+        setting: 0,
+        row,
+        status: Status::Unknown,
+        answer: None,
+        attacked: None,
+        proven: vec![],
+        proof: None,
+        skipped: vec![],
+    };
+    let answer = Answer { row, ..Answer::default() };
+    match branch::search(problem, &graph, &stop, &confirm) {
+        Some(branch::End::Reached(point)) => {
+            let variables = problem.tensors.iter().position(|t| matches!(t.op, Op::Variables(_)));
+            if let (Some(deviation), Some(t)) = (exact(&point), variables) {
+                let centre = problem.tensors[t].centre.to_rationals();
+                let input = deviation[0].iter().zip(centre).map(|(d, c)| (d + c).to_string()).collect();
+                let witness = WitnessText { perturbation: None, input: Some(input) };
+                outcome.answer = Some(Answer { witness: Some(witness), ..answer });
+                outcome.status = Status::Refuted;
+            }
+        }
+        Some(branch::End::Proven(proof)) => {
+            outcome.status = Status::Certified;
+            outcome.answer = Some(Answer { proof: Some(*proof), ..answer });
+        }
+        Some(branch::End::Unknown) | None => {}
     }
     Ok(outcome)
 }

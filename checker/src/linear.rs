@@ -1,6 +1,7 @@
 //! Linear maps with structure: the `W` of an affine node, given by the entries that are not structurally zero.
 
 use crate::conv::Conv;
+use crate::number::product;
 use crate::weights::Weights;
 
 /// Where the entries of a linear map are. No row meets an input twice.
@@ -151,7 +152,7 @@ impl Linear {
             for (v, acc) in v.chunks_exact(rows).zip(acc.chunks_exact_mut(cols)) {
                 for (&vr, row) in v.iter().zip(w.chunks_exact(cols)).filter(|(v, _)| **v != 0) {
                     for (a, &weight) in acc.iter_mut().zip(row) {
-                        *a = a.wrapping_add(i128::from(vr) * i128::from(weight));
+                        *a = a.wrapping_add(product(vr, weight));
                     }
                 }
             }

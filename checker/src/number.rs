@@ -2,7 +2,7 @@
 
 use num::bigint::BigInt;
 use num::integer::Integer;
-use num::{BigRational, Signed, Zero};
+use num::{BigRational, One, Signed, Zero};
 
 pub type Rational = BigRational;
 
@@ -88,17 +88,51 @@ pub fn approximate(x: &Rational) -> String {
     format!("{}{}{text}", if exact { "" } else { "≈" }, if x.is_negative() { "-" } else { "" })
 }
 
-/// A growing exact sum of dyadic numbers, `mantissa / 2^exp`: the constant term `r` of a back-substitution.
+/// `a · b`, which 126 bits hold.
+#[inline]
+pub fn product(a: i64, b: i64) -> i128 {
+    i128::from(a).wrapping_mul(i128::from(b))
+}
+
+/// A growing exact sum of dyadic numbers, `mantissa / 2^exp`: the constant term `r` of a back-substitution. What fits is
+/// summed in 128 bits, `small / 2^small_exp`, and moved to the big mantissa when something does not.
 #[derive(Clone, Debug, Default)]
 pub struct DyadicSum {
     mantissa: BigInt,
     exp: i64,
+    small: i128,
+    small_exp: i64,
 }
 
 impl DyadicSum {
     /// Adds `m / 2^exp`.
-    pub fn add(&mut self, m: impl Into<BigInt>, exp: i64) {
-        let mut m: BigInt = m.into();
+    pub fn add(&mut self, m: i128, exp: i64) {
+        if m == 0 {
+            return;
+        }
+        let finer = self.small_exp.max(exp);
+        let scaled = |m: i128, exp: i64| {
+            let shift = finer.abs_diff(exp);
+            // Two bits are left for the sign and the sum.
+            (m == 0 || u64::from(bit_length(m)) + shift <= 125).then(|| if m == 0 { 0 } else { m << shift })
+        };
+        match (scaled(self.small, self.small_exp), scaled(m, exp)) {
+            (Some(a), Some(b)) => (self.small, self.small_exp) = (a + b, finer),
+            _ => {
+                self.settle();
+                (self.small, self.small_exp) = (m, exp);
+            }
+        }
+    }
+
+    /// Moves what is summed in 128 bits to the big mantissa.
+    fn settle(&mut self) {
+        let small = std::mem::take(&mut self.small);
+        self.add_big(BigInt::from(small), self.small_exp);
+    }
+
+    /// Adds `m / 2^exp`.
+    pub fn add_big(&mut self, mut m: BigInt, exp: i64) {
         if m.is_zero() {
             return;
         }
@@ -111,17 +145,25 @@ impl DyadicSum {
         self.mantissa += m;
     }
 
-    /// Adds another sum.
-    pub fn add_sum(&mut self, other: &DyadicSum) {
-        self.add(other.mantissa.clone(), other.exp);
-    }
-
-    pub fn to_rational(&self) -> Rational {
-        scale_by_power_of_two(&Rational::from_integer(self.mantissa.clone()), -self.exp)
+    /// `self + other / odd`, over a denominator that may have common factors with the numerator: finding them costs more
+    /// than most sums.
+    pub fn plus_quotient(mut self, mut other: DyadicSum, odd: &BigInt) -> Rational {
+        self.settle();
+        other.settle();
+        let exp = self.exp.max(other.exp).max(0);
+        let scaled = |sum: DyadicSum| sum.mantissa << exp.abs_diff(sum.exp);
+        let numerator = if odd.is_one() { scaled(self) } else { scaled(self) * odd } + scaled(other);
+        Rational::new_raw(numerator, odd << exp.unsigned_abs())
     }
 }
 
 /// Bits needed for the magnitude of `x`: the least b with |x| < 2^b.
 pub fn bit_length(x: i128) -> u32 {
     u128::BITS - x.unsigned_abs().leading_zeros()
+}
+
+/// The bit length of the widest of several numbers.
+pub fn widest(values: &[i128]) -> u32 {
+    // The bits of all magnitudes together are as long as the longest.
+    u128::BITS - values.iter().fold(0, |bits, m| bits | m.unsigned_abs()).leading_zeros()
 }

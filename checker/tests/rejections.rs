@@ -279,7 +279,6 @@ fn rejects_node_that_does_not_end_exactly_once() {
     let (close, split) = (json!([{}, {}]), json!({ "tensor": 0, "element": 0, "at": "0" }));
     let void = json!({ "tensor": 0, "element": 0 });
     for node in [
-        json!({ "split": split, "close": close }),
         json!({ "split": split, "void": void }),
         json!({ "close": close, "void": void }),
         json!({ "split": split, "close": close, "void": void }),

@@ -5,7 +5,7 @@ use crate::graph::float;
 use crate::prove::{Choice, Config, Method, Outcome, Status};
 use crate::relax::slopes;
 use crate::search::attack;
-use anyhow::Result;
+use anyhow::{Result, bail};
 use comfy_table::Table;
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -15,21 +15,28 @@ use scalecheck::verify::{Config as CheckConfig, Statement};
 use serde_json::{Value, json};
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Certify or refute a claim; writes a certificate that `scalecheck` verifies.
 ///
 /// Exit codes: 0 every row certified (some row, for `reaches`), 10 some row refuted, 20 some row unknown, 2 bad input.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// The claim, a TOML file.
-    claim: PathBuf,
+    /// The claim, a TOML file. Or, without one, a model and a property.
+    #[arg(required_unless_present = "property", conflicts_with = "property")]
+    claim: Option<PathBuf>,
     /// Where to write the certificate; gzipped if the name ends in `.gz`. Default: next to the claim, `.cert.json`.
     #[arg(short, long)]
     output: Option<PathBuf>,
     /// Use this model file instead of the one that the claim names.
     #[arg(long)]
     model: Option<PathBuf>,
+    /// A VNN-LIB file that states what is unsafe about the model.
+    #[arg(long, requires = "model")]
+    property: Option<PathBuf>,
+    /// Give up after so many seconds, with what is known by then.
+    #[arg(long, value_name = "SECONDS")]
+    timeout: Option<f64>,
     /// How upper bounds are derived; `all` shows what each method reaches.
     #[arg(long, value_enum, default_value = "auto")]
     method: Choice,
@@ -45,17 +52,28 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: &Arguments) -> Result<u8> {
-    let statement = Statement::load(&arguments.claim, arguments.model.as_deref())?;
+    let started = Instant::now();
+    let (statement, about) = match (&arguments.claim, &arguments.model, &arguments.property) {
+        (Some(claim), model, None) => (Statement::load(claim, model.as_deref())?, claim),
+        (None, Some(model), Some(property)) => (Statement::of_query(model, property)?, property),
+        _ => bail!("give either a claim, or --model and --property"),
+    };
+    let deadline = match arguments.timeout.map(Duration::try_from_secs_f64) {
+        Some(Ok(time)) => started.checked_add(time),
+        Some(Err(_)) => bail!("--timeout needs a number of seconds that is not negative"),
+        None => None,
+    };
     let config = Config {
+        deadline,
         method: arguments.method,
         attack: attack::Config { starts: arguments.starts, seed: arguments.seed, ..attack::Config::default() },
         slopes: slopes::Config::default(),
         check: CheckConfig::default(),
     };
     let bar = progress(statement.claim().rows().len() * statement.claim().settings.len())?;
-    let outcomes = bundle::prove_rows(&statement, &config, || bar.inc(1))?;
+    let outcomes = bundle::prove_rows(&statement, &config, &|_| (), || bar.inc(1))?;
     bar.finish_and_clear();
-    let path = arguments.output.clone().unwrap_or_else(|| arguments.claim.with_extension("cert.json"));
+    let path = arguments.output.clone().unwrap_or_else(|| about.with_extension("cert.json"));
     let path = match bundle::certificate(&statement, &outcomes) {
         Some(certificate) => {
             bundle::write(&path, &certificate, &statement)?;
@@ -66,7 +84,7 @@ pub fn run(arguments: &Arguments) -> Result<u8> {
     if arguments.json {
         println!("{}", as_json(&statement, &outcomes, path));
     } else {
-        print_table(&statement, &outcomes, path, &arguments.claim);
+        print_table(&statement, &outcomes, path, about);
     }
     let statuses = statement.claim().settings.iter().enumerate().map(|(i, setting)| {
         let of: Vec<Status> = outcomes.iter().filter(|o| o.setting == i).map(|o| o.status).collect();

@@ -13,29 +13,33 @@
 //! Every step replaces the function by one that is nowhere smaller on the case, so the result is an upper bound,
 //! whatever slopes and multipliers the certificate names.
 //!
-//! Widths: 54 + 17 bits after a line; 54 + 51 + 20 bits for the sum of offsets; before an affine step v is rounded to
-//! `126 − bits(W) − ⌈log2 terms⌉` bits, at most 54, so that `Wᵀ v` fits.
+//! Widths: 46 + 17 bits after a line; 46 + 51 + 20 bits for the sum of offsets; an affine step takes v if it has at most
+//! `126 − bits(W) − ⌈log2 terms⌉` bits, else v is rounded to as many and at most 54, so that `Wᵀ v` fits.
 
 use crate::bounds::Bounds;
 use crate::certificate::{Multipliers, SlopeSet};
 use crate::error::{Code, Error, Result, exponent};
 use crate::linear::Linear;
-use crate::number::{DyadicSum, Rational, bit_length};
+use crate::number::{DyadicSum, Rational, product, widest};
 use crate::problem::{Op, Source, WeightPart};
 use crate::rules::COEFFICIENT_BITS;
 use crate::rules::case::Case;
 use crate::rules::relu::{Lines, SLOPE_BITS};
-use crate::rules::round::{Coefficients, round};
+use crate::rules::round::{Coefficients, Short, round};
 use crate::rules::weights::{Magnitudes, column_sums};
 use num::bigint::BigInt;
-use num::{One, Zero};
+use num::One;
 use std::sync::Arc;
+
+/// Width of a coefficient that is to be multiplied with a slope: the product has 63 bits.
+const SLOPED_BITS: u32 = 46;
 
 /// What many targets of one case share, for one choice of slopes.
 pub struct Relaxation<'c, 'p> {
     case: &'c Case<'p>,
     /// By tensor; `None` for a tensor that the case has no bounds of, which a target never meets.
     steps: Vec<Option<Step>>,
+    one: BigInt,
 }
 
 /// How a tensor is eliminated.
@@ -52,8 +56,24 @@ enum Step {
 
 /// A linear function of tensors while it is being eliminated.
 struct Elimination {
-    pending: Vec<Option<Coefficients>>,
+    pending: Vec<Option<Pending>>,
     constant: DyadicSum,
+}
+
+/// Coefficients that wait at a tensor.
+enum Pending {
+    Wide(Coefficients),
+    /// What a ReLU passes on, already short enough for most affine maps.
+    Short(Short),
+}
+
+impl Pending {
+    fn widened(self) -> Coefficients {
+        match self {
+            Pending::Wide(v) => v,
+            Pending::Short(v) => v.widened(),
+        }
+    }
 }
 
 impl<'c, 'p> Relaxation<'c, 'p> {
@@ -84,7 +104,7 @@ impl<'c, 'p> Relaxation<'c, 'p> {
             })
         };
         let steps = (0..=top).map(|t| if case.bounds(t).is_ok() { step(t).map(Some) } else { Ok(None) });
-        Ok(Relaxation { case, steps: steps.collect::<Result<_>>()? })
+        Ok(Relaxation { case, steps: steps.collect::<Result<_>>()?, one: BigInt::one() })
     }
 
     /// An upper bound of `Σ coefficient · d_element` over the elements of tensor `target`.
@@ -93,34 +113,35 @@ impl<'c, 'p> Relaxation<'c, 'p> {
         for &(i, coefficient) in terms {
             mantissas[i] += i128::from(coefficient);
         }
-        let mut state = Elimination { pending: vec![None; target + 1], constant: DyadicSum::default() };
-        state.pending[target] = Some(Coefficients { mantissas, exp: 0 });
-        let mut total = Rational::zero();
+        let pending = std::iter::repeat_with(|| None).take(target + 1).collect();
+        let mut state = Elimination { pending, constant: DyadicSum::default() };
+        state.pending[target] = Some(Pending::Wide(Coefficients { mantissas, exp: 0 }));
+        let mut quotients: Vec<(DyadicSum, &BigInt)> = Vec::new();
         for t in (0..=target).rev() {
             for m in multipliers.iter().filter(|m| m.tensor == t) {
                 self.multiply(&mut state, m)?;
             }
             let Some(v) = state.pending[t].take() else { continue };
             match (&self.case.problem().tensors[t].op, &self.steps[t]) {
-                (Op::Variables(block), Some(Step::Variables)) => match self.case.domain(*block).support(&v) {
-                    (sum, odd) if odd.is_one() => state.constant.add_sum(&sum),
-                    (sum, odd) => total += sum.to_rational() / odd,
-                },
-                (Op::Affine(terms), Some(Step::Affine(reach))) => self.affine(&mut state, t, &v, terms, reach)?,
+                (Op::Variables(block), Some(Step::Variables)) => {
+                    quotients.push(self.case.domain(*block).support(&v.widened()));
+                }
+                (Op::Affine(terms), Some(Step::Affine(reach))) => self.affine(&mut state, t, v, terms, reach)?,
                 (Op::Weights(parts), Some(Step::Weights(magnitudes))) => {
-                    self.weights(&mut state, t, &v, parts, magnitudes)?;
+                    self.weights(&mut state, t, &v.widened(), parts, magnitudes)?;
                 }
                 (Op::Relu(from), Some(Step::Relu { above, below })) => {
-                    let v = round(&v, COEFFICIENT_BITS, self.case.bounds(t)?, &mut state.constant)?;
+                    let v = round(&v.widened(), SLOPED_BITS, self.case.bounds(t)?, &mut state.constant)?;
                     let (mut offset, mut mantissas) = (0_i128, Vec::with_capacity(v.mantissas.len()));
                     for (i, &vi) in v.mantissas.iter().enumerate() {
                         let line = if vi >= 0 { above } else { below };
-                        mantissas.push(i128::from(vi) * i128::from(line.slope[i]));
-                        offset += i128::from(vi) * i128::from(line.offset[i]);
+                        // 46 + 17 bits.
+                        mantissas.push(vi.wrapping_mul(line.slope[i]));
+                        offset += product(vi, line.offset[i]);
                     }
                     state.constant.add(offset, i64::from(v.exp) + i64::from(self.case.bounds(*from)?.exp()));
                     let exp = exponent(v.exp.checked_add(SLOPE_BITS as i32))?;
-                    self.add(&mut state, *from, Coefficients { mantissas, exp })?;
+                    self.pass(&mut state, *from, Pending::Short(Short { mantissas, exp }))?;
                 }
                 _ => {
                     let message = "a tensor that the target does not depend on is met";
@@ -128,19 +149,26 @@ impl<'c, 'p> Relaxation<'c, 'p> {
                 }
             }
         }
-        let constant = state.constant.to_rational();
-        Ok(if total.is_zero() { constant } else { total + constant })
+        let (first, odd) = quotients.pop().unwrap_or((DyadicSum::default(), &self.one));
+        let bound = state.constant.plus_quotient(first, odd);
+        let others = quotients.into_iter().map(|(sum, odd)| DyadicSum::default().plus_quotient(sum, odd));
+        Ok(others.fold(bound, |bound, other| bound + other))
     }
 
     fn affine(
         &self,
         state: &mut Elimination,
         t: usize,
-        v: &Coefficients,
+        v: Pending,
         terms: &[(usize, Arc<Linear>)],
         reach: &[Option<i128>],
     ) -> Result<()> {
-        let widest = v.mantissas.iter().map(|&m| bit_length(m)).max().unwrap_or(0);
+        let width = terms.iter().map(|(_, linear)| room(linear)).fold(u32::MAX, u32::min);
+        let v = match v {
+            Pending::Short(v) if bits(&v.mantissas) <= width => return self.mapped(state, &v, terms, reach),
+            v => v.widened(),
+        };
+        let widest = widest(&v.mantissas);
         if terms.iter().all(|(_, linear)| linear.is_signed_gather() && widest + log2_terms(linear) <= 126) {
             // Moving elements needs no rounding, so what is exactly zero below a scale stays exactly zero.
             for (p, linear) in terms {
@@ -150,13 +178,23 @@ impl<'c, 'p> Relaxation<'c, 'p> {
             }
             return Ok(());
         }
-        let width = terms.iter().map(|(_, linear)| room(linear)).fold(COEFFICIENT_BITS, u32::min);
-        let v = round(v, width, self.case.bounds(t)?, &mut state.constant)?;
+        let v = round(&v, width.min(COEFFICIENT_BITS), self.case.bounds(t)?, &mut state.constant)?;
+        self.mapped(state, &v, terms, reach)
+    }
+
+    /// Adds `Wᵀ v` at every predecessor, for coefficients that the weights leave room for.
+    fn mapped(
+        &self,
+        state: &mut Elimination,
+        v: &Short,
+        terms: &[(usize, Arc<Linear>)],
+        reach: &[Option<i128>],
+    ) -> Result<()> {
         for ((p, linear), reach) in terms.iter().zip(reach) {
             if let Some(reach) = reach {
                 let exp = i64::from(v.exp) + i64::from(linear.weights().exp()) + i64::from(self.case.bounds(*p)?.exp());
                 let sum: i128 = v.mantissas.iter().map(|&v| i128::from(v.unsigned_abs())).sum();
-                state.constant.add(BigInt::from(sum) * reach, exp);
+                state.constant.add_big(BigInt::from(sum) * reach, exp);
             }
             let mut acc = vec![0_i128; linear.inputs()];
             linear.add_transposed(&v.mantissas, &mut acc);
@@ -178,7 +216,7 @@ impl<'c, 'p> Relaxation<'c, 'p> {
         let v = round(v, width, self.case.bounds(t)?, &mut state.constant)?;
         for (part, magnitudes) in parts.iter().zip(magnitudes) {
             let (w, exp) = column_sums(part, &v.mantissas, v.exp)?;
-            let offset = w.iter().zip(&magnitudes.offset).map(|(&w, &t)| i128::from(w) * i128::from(t)).sum::<i128>();
+            let offset = w.iter().zip(&magnitudes.offset).map(|(&w, &t)| product(w, t)).sum::<i128>();
             state.constant.add(offset, i64::from(exp) + i64::from(magnitudes.exp));
             if let Source::Tensor(p) = part.source {
                 let sloped = w.iter().zip(&magnitudes.slope).map(|(&w, &s)| i128::from(w) * i128::from(s));
@@ -189,12 +227,18 @@ impl<'c, 'p> Relaxation<'c, 'p> {
         Ok(())
     }
 
-    /// Adds coefficients to those that wait at tensor `t`, over a common exponent.
     fn add(&self, state: &mut Elimination, t: usize, v: Coefficients) -> Result<()> {
-        let Some(earlier) = state.pending[t].take().filter(|c| c.mantissas.iter().any(|&m| m != 0)) else {
+        self.pass(state, t, Pending::Wide(v))
+    }
+
+    /// Adds coefficients to those that wait at tensor `t`, over a common exponent.
+    fn pass(&self, state: &mut Elimination, t: usize, v: Pending) -> Result<()> {
+        let earlier = state.pending[t].take().map(Pending::widened);
+        let Some(earlier) = earlier.filter(|c| c.mantissas.iter().any(|&m| m != 0)) else {
             state.pending[t] = Some(v);
             return Ok(());
         };
+        let v = v.widened();
         let bounds = self.case.bounds(t)?;
         let a = round(&v, COEFFICIENT_BITS, bounds, &mut state.constant)?;
         let b = round(&earlier, COEFFICIENT_BITS, bounds, &mut state.constant)?;
@@ -207,12 +251,12 @@ impl<'c, 'p> Relaxation<'c, 'p> {
                 state.constant.add(i128::from(m) * i128::from(reach), i64::from(fine.exp) + i64::from(bounds.exp()));
             }
             let mantissas = coarse.mantissas.iter().map(|&m| m.into()).collect();
-            state.pending[t] = Some(Coefficients { mantissas, exp: coarse.exp });
+            state.pending[t] = Some(Pending::Wide(Coefficients { mantissas, exp: coarse.exp }));
             return Ok(());
         }
         let sum = |(&f, &c): (&i64, &i64)| i128::from(f) + (i128::from(c) << gap);
         let mantissas = fine.mantissas.iter().zip(&coarse.mantissas).map(sum).collect();
-        state.pending[t] = Some(Coefficients { mantissas, exp: fine.exp });
+        state.pending[t] = Some(Pending::Wide(Coefficients { mantissas, exp: fine.exp }));
         Ok(())
     }
 
@@ -231,6 +275,11 @@ impl<'c, 'p> Relaxation<'c, 'p> {
 
 fn log2_terms(linear: &Linear) -> u32 {
     usize::BITS - linear.column_terms().leading_zeros()
+}
+
+/// Bit length of the widest coefficient.
+fn bits(v: &[i64]) -> u32 {
+    u64::BITS - v.iter().fold(0, |bits, m| bits | m.unsigned_abs()).leading_zeros()
 }
 
 /// How wide coefficients may be for `Wᵀ v` to fit.

@@ -130,7 +130,9 @@ impl Search<'_, '_> {
                 return End::Open;
             }
             let mut batch = Vec::new();
-            while let (true, Some(open)) = (batch.len() < BATCH * threads, heap.pop()) {
+            while batch.len() < BATCH * threads
+                && let Some(open) = heap.pop()
+            {
                 batch.push(open);
             }
             let size = batch.len().div_ceil(threads).max(1);

@@ -67,9 +67,8 @@ impl Root {
             let chosen: Vec<(f64, Slopes)> = batches(&rows)
                 .par_iter()
                 .flat_map(|batch| {
-                    let targets = side_targets(engine, &case, t, batch);
                     let cases = [&case];
-                    let targets = targets(&cases);
+                    let targets = side_targets(engine, t, batch, &cases);
                     let alphas = engine.default_alphas(&targets);
                     // A neuron that is stable needs no better bound.
                     let enough: Vec<f64> = batch
@@ -121,17 +120,12 @@ fn batches(rows: &[usize]) -> Vec<Vec<(usize, f64)>> {
     sides(rows).chunks(CHUNK).map(<[_]>::to_vec).collect()
 }
 
-fn side_targets<'a>(
-    engine: &Engine<'_>,
-    _case: &Case,
-    t: usize,
-    batch: &[(usize, f64)],
-) -> impl Fn(&'a [&'a Case]) -> Targets<'a> + use<'a> {
+fn side_targets<'a>(engine: &Engine<'_>, t: usize, batch: &[(usize, f64)], cases: &'a [&'a Case]) -> Targets<'a> {
     let mut coefficients = Matrix::zeros(engine.graph.len(t), batch.len());
     for (k, &(row, sign)) in batch.iter().enumerate() {
         coefficients[(row, k)] = sign;
     }
-    move |cases| Targets { tensor: t, of: vec![0; coefficients.ncols()], coefficients: coefficients.clone(), cases }
+    Targets { tensor: t, of: vec![0; batch.len()], coefficients, cases }
 }
 
 /// Bounds of the rows and negated rows of a tensor, batch by batch on all cores.
@@ -142,7 +136,10 @@ fn both_sides(
     rows: &[usize],
     bound: impl Fn(Targets<'_>) -> Vec<f64> + Sync,
 ) -> Vec<f64> {
-    let one = |batch: &Vec<(usize, f64)>| bound(side_targets(engine, case, t, batch)(&[case]));
+    let one = |batch: &Vec<(usize, f64)>| {
+        let cases = [case];
+        bound(side_targets(engine, t, batch, &cases))
+    };
     batches(rows).par_iter().flat_map(one).collect()
 }
 
