@@ -595,8 +595,7 @@ fn unsafe_cells(region: &Region, clean: &[Rational]) -> Result<Vec<Cell>> {
         let (mut rows, mut units) = (Vec::new(), Vec::new());
         for constraint in constraints {
             let centre: Rational = constraint.terms.iter().map(|(i, a)| a * &clean[*i]).sum();
-            let row = halfspace(&constraint.terms, &constraint.bound - centre, constraint.strict);
-            let (row, unit) = row.map_err(|e| Error { place: format!("line {}", constraint.line), ..e })?;
+            let (row, unit) = halfspace(&constraint.terms, &constraint.bound - centre, constraint.strict)?;
             rows.push(row);
             units.push(unit);
         }
@@ -607,7 +606,7 @@ fn unsafe_cells(region: &Region, clean: &[Rational]) -> Result<Vec<Cell>> {
 }
 
 /// `Σ terms · d ≤ bound` with its coefficients scaled to coprime integers, and the positive factor that did it.
-fn halfspace(terms: &[(usize, Rational)], bound: Rational, strict: bool) -> Result<(Halfspace, Rational)> {
+pub(crate) fn halfspace(terms: &[(usize, Rational)], bound: Rational, strict: bool) -> Result<(Halfspace, Rational)> {
     let denominator = terms.iter().fold(BigInt::one(), |l, (_, g)| l.lcm(g.denom()));
     let scaled: Vec<(usize, BigInt)> =
         terms.iter().map(|(i, g)| (*i, g.numer() * (&denominator / g.denom()))).filter(|(_, g)| !g.is_zero()).collect();

@@ -8,6 +8,7 @@ use crate::error::{Code, Error, Result, ensure, error};
 use crate::network::Network;
 use crate::number::{Rational, approximate, floor_scaled, parse_rational, scale_by_power_of_two};
 use crate::onnx::MAX_ELEMENTS;
+use crate::problem::halfspace;
 use num::bigint::BigInt;
 use num::{One, Signed, Zero};
 use std::collections::{BTreeMap, HashMap};
@@ -50,8 +51,6 @@ pub struct Constraint {
     pub terms: Vec<(usize, Rational)>,
     pub bound: Rational,
     pub strict: bool,
-    /// Line of the file.
-    pub line: usize,
 }
 
 /// Reads a file; `path` stands in errors before the line number.
@@ -412,11 +411,13 @@ impl<'a> Reader<'a> {
             }
             _ => {
                 let output = |(v, a): (Variable, Rational)| if let Variable::Y(i) = v { Some((i, a)) } else { None };
-                let Some(terms) = entries.into_iter().map(output).collect() else {
+                let Some(terms) = entries.into_iter().map(output).collect::<Option<Vec<_>>>() else {
                     let message = "an input can only be compared with a constant";
                     return self.fail(line, Code::PropertyUnsupported, message);
                 };
-                found.rows.push(Constraint { terms, bound, strict, line });
+                let place = format!("{}:{line}", self.path);
+                halfspace(&terms, Rational::zero(), strict).map_err(|e| Error { place, ..e })?;
+                found.rows.push(Constraint { terms, bound, strict });
             }
         }
         Ok(vec![found])
