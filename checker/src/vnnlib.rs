@@ -509,7 +509,7 @@ impl<'a> Reader<'a> {
     /// Regions from the disjuncts: those with equal boxes are one.
     fn query(self, name: &str) -> Result<Query> {
         let last = |wanted: fn(Variable) -> Option<usize>| {
-            let found = self.declared.iter().filter_map(|(v, line)| Some((wanted(*v)?, *line))).last();
+            let found = self.declared.iter().rev().find_map(|(v, line)| Some((wanted(*v)?, *line)));
             found.map_or((0, self.path.to_owned()), |(i, line)| (i + 1, format!("{}:{line}", self.path)))
         };
         let inputs = last(|v| if let Variable::X(i) = v { Some(i) } else { None });

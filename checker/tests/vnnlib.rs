@@ -539,7 +539,7 @@ fn a_claim_may_name_a_property() {
     let case = Case::new(&rectifier(), &property("(assert (>= Y_0 1.5))"));
     let (direct, claim) = (case.statement().unwrap(), case.files.statement().unwrap());
     let (of_query, of_claim) = (direct.header("t"), claim.header("t"));
-    assert_eq!(of_query.data, [of_query.claim.clone()]);
+    assert_eq!(of_query.data, std::slice::from_ref(&of_query.claim));
     assert_eq!(of_claim.data, of_query.data);
     assert_ne!(of_claim.claim, of_query.claim);
     assert!(matches!(&claim.claim().inputs, Inputs::Regions(query) if query.name == "p.vnnlib"));
