@@ -49,7 +49,7 @@ fn regions(query: &Query) -> String {
     let cells = query.regions.iter().map(|region| region.cells.len()).sum();
     let (regions, cells) = (count(query.regions.len(), "region"), count(cells, "unsafe set"));
     format!(
-        "`{}` states {regions} of inputs, which are boxes and the rows of this claim, with {cells} in all.",
+        "`{}` states {regions} of inputs with {cells} in all; a region is a box, and a row of this claim.",
         query.name
     )
 }

@@ -167,7 +167,7 @@ fn expressions<'a>(path: &str, text: &'a str, mut each: impl FnMut(Expression<'a
     while let Some(first) = rest.chars().next() {
         let ends = |c: char| c.is_ascii_whitespace() || "();\"|".contains(c);
         let length = match first {
-            ';' => rest.find('\n').unwrap_or(rest.len()),
+            ';' => rest.find(['\n', '\r']).unwrap_or(rest.len()),
             '"' | '|' => {
                 return fail(line, Code::PropertyUnsupported, "quoted text is not read; write names without quotes");
             }
