@@ -142,7 +142,8 @@ impl Clean {
     /// Evaluates the network at the centre of a region of a query that fits it.
     pub(crate) fn of_region(network: &Network, query: &Arc<Query>, region: usize) -> Result<Clean> {
         query.check(network)?;
-        let x = query.regions[region].centre();
+        let message = || format!("the property has no region {region}");
+        let x = query.regions.get(region).ok_or_else(|| error(Code::Data, message()))?.centre();
         let values = network.evaluate(&Exact::from_rationals(&x));
         Ok(Clean { values, region: Some((Arc::clone(query), region)) })
     }

@@ -22,7 +22,7 @@ const MAX_DISJUNCTS: usize = 1 << 12;
 /// Most comparisons in all disjuncts together, and most inputs of all boxes together.
 const MAX_TOTAL: usize = 1 << 22;
 /// Longest numerator or denominator that arithmetic may lead to, in bits.
-const MAX_BITS: u64 = 1 << 16;
+const MAX_BITS: u64 = 1 << 14;
 
 /// What a file says: it holds for a network if no input of any region reaches an unsafe set of that region.
 #[derive(Clone, Debug)]
@@ -361,8 +361,9 @@ impl<'a> Reader<'a> {
     /// The conjunction of two disjunctions, multiplied out.
     fn both(&self, line: usize, mut some: Vec<Conjunction>, others: &[Conjunction]) -> Result<Vec<Conjunction>> {
         let size = |all: &[Conjunction]| all.iter().map(Conjunction::len).sum::<usize>();
-        let comparisons = size(&some) * others.len() + size(others) * some.len();
-        self.limit(line, some.len() * others.len(), comparisons)?;
+        let part = |size: usize, times: usize| size.saturating_mul(times);
+        let comparisons = part(size(&some), others.len()).saturating_add(part(size(others), some.len()));
+        self.limit(line, part(some.len(), others.len()), comparisons)?;
         if let [only] = others {
             some.iter_mut().for_each(|conjunction| conjunction.extend(only));
             return Ok(some);

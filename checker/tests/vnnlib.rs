@@ -76,6 +76,11 @@ fn reads_what_the_competition_writes() {
 }
 
 #[test]
+fn a_comment_ends_with_its_line_whatever_ends_that() {
+    assert_eq!(cells("; one\r(assert (<= Y_0 1)); two\r\n(assert (<= Y_1 1)) ; three"), ["Y_0 ≤ 1 and Y_1 ≤ 1"]);
+}
+
+#[test]
 fn reads_linear_terms_exactly() {
     let cell = |text: &str| {
         let cell = region(&property(text)).cells.remove(0).remove(0);
@@ -292,12 +297,11 @@ fn nesting_and_size_are_limited() {
     let choices = format!("(assert (or {many} {many}))").repeat(11);
     assert_eq!(refused(&property(&choices)).code, Code::LimitSize);
     // Numbers that arithmetic makes long.
-    let huge = format!("(assert (<= Y_0 (* {})))", "1e4096 ".repeat(5));
+    let huge = format!("(assert (<= Y_0 (* {})))", "1e4096 ".repeat(2));
     assert_eq!(refused(&property(&huge)).code, Code::LimitSize);
-    let fractions: Vec<String> = (0..40).map(|i| format!("1/1{:0>2000}", 2 * i + 1)).collect();
+    let fractions: Vec<String> = (0..4).map(|i| format!("1/1{:0>2000}", 2 * i + 1)).collect();
     assert_eq!(refused(&property(&format!("(assert (<= Y_0 (+ {})))", fractions.join(" ")))).code, Code::LimitSize);
-    let fine = format!("(assert (<= Y_0 (* {} 1e-4096)))", "1e4096 ".repeat(4));
-    assert_eq!(region(&property(&fine)).cells[0][0].bound, q("1e4096") * q("1e4096") * q("1e4096"));
+    assert_eq!(region(&property("(assert (<= Y_0 (* 1e4096 1e-4096 7)))")).cells[0][0].bound, q("7"));
 }
 
 // ---- verdicts
