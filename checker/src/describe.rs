@@ -47,11 +47,10 @@ const UNSAFE: &str = "For every input in a region, the model's output is in none
 fn regions(query: &Query) -> String {
     let count = |n: usize, what: &str| if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") };
     let cells = query.regions.iter().map(|region| region.cells.len()).sum();
+    let (regions, cells) = (count(query.regions.len(), "region"), count(cells, "unsafe set"));
     format!(
-        "`{}` states {} of inputs, which are the rows of this claim, with {} of outputs in all.",
-        query.name,
-        count(query.regions.len(), "box region"),
-        count(cells, "unsafe set")
+        "`{}` states {regions} of inputs with {cells} in all; a region is a box, and a row of this claim.",
+        query.name
     )
 }
 

@@ -142,7 +142,8 @@ impl Clean {
     /// Evaluates the network at the centre of a region of a query that fits it.
     pub(crate) fn of_region(network: &Network, query: &Arc<Query>, region: usize) -> Result<Clean> {
         query.check(network)?;
-        let x = query.regions[region].centre();
+        let message = || format!("the property has no region {region}");
+        let x = query.regions.get(region).ok_or_else(|| error(Code::Data, message()))?.centre();
         let values = network.evaluate(&Exact::from_rationals(&x));
         Ok(Clean { values, region: Some((Arc::clone(query), region)) })
     }
@@ -595,8 +596,7 @@ fn unsafe_cells(region: &Region, clean: &[Rational]) -> Result<Vec<Cell>> {
         let (mut rows, mut units) = (Vec::new(), Vec::new());
         for constraint in constraints {
             let centre: Rational = constraint.terms.iter().map(|(i, a)| a * &clean[*i]).sum();
-            let row = halfspace(&constraint.terms, &constraint.bound - centre, constraint.strict);
-            let (row, unit) = row.map_err(|e| Error { place: format!("line {}", constraint.line), ..e })?;
+            let (row, unit) = halfspace(&constraint.terms, &constraint.bound - centre, constraint.strict)?;
             rows.push(row);
             units.push(unit);
         }
@@ -607,7 +607,7 @@ fn unsafe_cells(region: &Region, clean: &[Rational]) -> Result<Vec<Cell>> {
 }
 
 /// `Σ terms · d ≤ bound` with its coefficients scaled to coprime integers, and the positive factor that did it.
-fn halfspace(terms: &[(usize, Rational)], bound: Rational, strict: bool) -> Result<(Halfspace, Rational)> {
+pub(crate) fn halfspace(terms: &[(usize, Rational)], bound: Rational, strict: bool) -> Result<(Halfspace, Rational)> {
     let denominator = terms.iter().fold(BigInt::one(), |l, (_, g)| l.lcm(g.denom()));
     let scaled: Vec<(usize, BigInt)> =
         terms.iter().map(|(i, g)| (*i, g.numer() * (&denominator / g.denom()))).filter(|(_, g)| !g.is_zero()).collect();

@@ -184,6 +184,7 @@ proptest! {
                     let winner = (0..before.len()).max_by_key(|&k| &before[k]).unwrap();
                     (0..after.len()).any(|k| k != winner && after[k] >= after[winner])
                 }
+                Property::Unsafe => unreachable!("these claims state perturbations"),
             };
             match witness::check(&study.problem, &study.by_block(&point.z)) {
                 Ok(found) => {

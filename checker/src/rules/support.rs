@@ -33,8 +33,9 @@ impl Domain {
     pub fn new(variables: &Variables) -> Result<Self> {
         let all = || variables.lower.iter().chain(&variables.upper);
         let odd_part = |r: &Rational| r.denom() >> r.denom().trailing_zeros().unwrap_or(0);
-        let common = all().fold(BigInt::one(), |l, r| l.lcm(&odd_part(r)));
-        let odd = if common.bits() < u64::from(BOUND_BITS) { common } else { BigInt::one() };
+        let fits = |common: &BigInt| common.bits() < u64::from(BOUND_BITS);
+        let common = all().try_fold(BigInt::one(), |l, r| Some(l.lcm(&odd_part(r))).filter(fits));
+        let odd = common.unwrap_or_else(BigInt::one);
         let scale =
             |v: &[Rational]| v.iter().map(|r| if odd.is_one() { r.clone() } else { r * &odd }).collect::<Vec<_>>();
         let scaled = Bounds::from_rationals(&scale(&variables.lower), &scale(&variables.upper))?;

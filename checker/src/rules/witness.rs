@@ -2,7 +2,9 @@
 //!
 //! Premises: rational values of all variables. Conclusion: the claim is false, if every variable lies in its box, every
 //! group sums to exactly zero, perturbed inputs keep to the valid range, what a cutoff sees is exactly zero, a band holds
-//! nothing finer than its finer rung, and the exact deviation of the output satisfies all rows of some cell. There is nothing to bound: the network is evaluated on the point.
+//! nothing finer than its finer rung, and the exact deviation of the output satisfies all rows of some cell. There is
+//! nothing to bound: the network is evaluated on the point. For a region of a VNN-LIB file a witness is written as the
+//! input itself; the variables are what it differs by from the region's centre.
 
 use crate::certificate::WitnessText;
 use crate::error::{Code, Error, Result};

@@ -94,7 +94,8 @@ pub fn ancestors(problem: &Problem, t: usize) -> Vec<bool> {
     needed
 }
 
-/// The plainest proof: refine every pre-activation in order, then close every cell, all with default slopes.
+/// The plainest proof: refine every pre-activation in order, then close every cell, all with default slopes and all rows
+/// of a cell alike.
 pub fn default_proof(network: &Network, problem: &Problem) -> ProofText {
     let names = tensor_names(network, problem);
     let position = |t: usize| names.iter().position(|n| problem.find(n) == Some(t));
@@ -103,7 +104,10 @@ pub fn default_proof(network: &Network, problem: &Problem) -> ProofText {
         .filter_map(position)
         .map(|tensor| RefineText { tensor, ..RefineText::default() })
         .collect();
-    let close = Some(vec![CloseText::default(); problem.cells.len()]);
+    // A cell of several rows needs weights.
+    let weights = |rows: usize| (rows > 1).then(|| vec![1; rows]);
+    let close = problem.cells.iter().map(|c| CloseText { weights: weights(c.rows.len()), ..CloseText::default() });
+    let close = Some(close.collect());
     ProofText {
         slope_bits: 16,
         tensors: names,
