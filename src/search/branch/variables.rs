@@ -211,7 +211,13 @@ impl Search<'_, '_> {
                 let width = upper[j] - lower[j];
                 let v = coefficients[block].as_ref().map_or(0.0, |c| c[(j, k)].abs());
                 let whole = own.upper[j] - own.lower[j];
-                let score = v * width + 1e-6 * width / whole.max(1e-300);
+                let score = match std::env::var("SB").as_deref() {
+                    Ok("1") => width / whole.max(1e-300),
+                    Ok("2") => width,
+                    Ok("3") => (v * width).max(1e-6) * (width / whole.max(1e-300)),
+                    Ok("4") => (v * width).max(1e-6) * (width / whole.max(1e-300)).sqrt(),
+                    _ => v * width + 1e-6 * width / whole.max(1e-300),
+                };
                 if width > 0.0 && score > best.0 {
                     best = (score, (block, j));
                 }
