@@ -4,7 +4,7 @@ use super::super::shape;
 use super::{
     Arguments, Builder, CONSTANTS, Constant, FACTORS, Node, Value, computed, fit, fixed, gather, unsupported, weights,
 };
-use crate::error::{Code, Result, ensure};
+use crate::error::{Code, Result, ensure, error};
 use crate::linear::Linear;
 use crate::network::{Op, Parameter, bias};
 use crate::number::{Rational, root};
@@ -162,20 +162,33 @@ impl Builder {
 
     /// The largest of all operands, or the smallest.
     pub(super) fn extreme(&mut self, out: &str, args: &mut Arguments<'_>, largest: bool) -> Result<Value> {
-        let operands = (0..args.operands.len()).map(|i| args.need(i)).collect::<Result<Vec<_>>>()?;
-        match <[Value; 1]>::try_from(operands) {
-            Ok([only]) => self.sum(out, vec![(only, Rational::one())]),
-            Err(operands) => self.tournament(out, operands, largest),
+        let mut operands = (0..args.operands.len()).map(|i| args.need(i)).collect::<Result<Vec<_>>>()?;
+        // Every constant meets a computed tensor.
+        operands.sort_by_key(|x| matches!(x.content, Constant(_)));
+        let computed = operands.iter().filter(|x| matches!(x.content, Node(_))).count();
+        let constants = operands.split_off(computed);
+        let mut best = match constants.is_empty() {
+            true => return self.tournament(out, operands, largest),
+            false => self.tournament(&format!("{out}#computed"), operands, largest)?,
+        };
+        let count = constants.len();
+        for (i, constant) in constants.into_iter().enumerate() {
+            let name = if i + 1 == count { out.to_owned() } else { format!("{out}#constant{i}") };
+            best = self.larger(&name, best, constant, largest)?;
         }
+        Ok(best)
     }
 
-    /// The largest, or the smallest, of at least two tensors: of pairs, then of pairs of those.
+    /// The largest, or the smallest, of tensors: of pairs, then of pairs of those. One alone gets the name.
     pub(super) fn tournament(&mut self, out: &str, mut round: Vec<Value>, largest: bool) -> Result<Value> {
+        if round.len() == 1 {
+            return self.sum(out, round.into_iter().map(|only| (only, Rational::one())).collect());
+        }
         let mut count = 0;
-        loop {
-            let (last, mut next, mut pairs) = (round.len() <= 2, Vec::new(), round.into_iter());
-            while let Some(a) = pairs.next() {
-                let Some(b) = pairs.next() else {
+        while round.len() > 1 {
+            let (last, mut next, mut players) = (round.len() == 2, Vec::new(), round.into_iter());
+            while let Some(a) = players.next() {
+                let Some(b) = players.next() else {
                     next.push(a);
                     break;
                 };
@@ -183,12 +196,9 @@ impl Builder {
                 count += 1;
                 next.push(self.larger(&name, a, b, largest)?);
             }
-            round = match <[Value; 1]>::try_from(next) {
-                Ok([winner]) => return Ok(winner),
-                Err(next) if next.is_empty() => return fit(None),
-                Err(next) => next,
-            }
+            round = next;
         }
+        round.pop().ok_or_else(|| error(Code::OnnxUnsupported, CONSTANTS))
     }
 
     /// `max(a, b) = b + max(a − b, 0)`, or `min(a, b) = a − max(a − b, 0)`.

@@ -36,7 +36,9 @@ fn window(args: &mut Arguments<'_>, sizes: &[usize], taps: &[usize], up: bool) -
         let span = taps[i].checked_sub(1)?.checked_mul(dilations[i])?.checked_add(1)?;
         if auto.starts_with("SAME") {
             let output = size.div_ceil(stride);
-            let pads = ((output - 1) * stride).checked_add(span)?.saturating_sub(size);
+            // Readers differ about which elements windows leave out if those are more than one.
+            let reach = ((output - 1) * stride).checked_add(span)?;
+            let pads = if size <= reach + 1 { reach.saturating_sub(size) } else { return None };
             return Some((if auto == "SAME_LOWER" { pads.div_ceil(2) } else { pads / 2 }, output, 0));
         }
         let room = size.checked_add(pads[i])?.checked_add(pads[rank + i])?.checked_sub(span)?;
@@ -138,9 +140,6 @@ impl Builder {
             let op = Op::Affine { terms: vec![term], bias: None };
             players.push(self.push(&format!("{out}#window{tap}"), shape.clone(), op, vec![])?);
         }
-        match <[Value; 1]>::try_from(players) {
-            Ok([only]) => self.scaled(out, only, vec![Rational::one()]),
-            Err(players) => self.tournament(out, players, true),
-        }
+        self.tournament(out, players, true)
     }
 }
