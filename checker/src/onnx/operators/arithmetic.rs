@@ -202,13 +202,16 @@ impl Builder {
     }
 
     /// `max(a, b) = b + max(a − b, 0)`, or `min(a, b) = a − max(a − b, 0)`.
-    fn larger(&mut self, out: &str, a: Value, b: Value, largest: bool) -> Result<Value> {
+    fn larger(&mut self, out: &str, mut a: Value, mut b: Value, largest: bool) -> Result<Value> {
+        // A constant is used twice, or with a sign: no perturbation changes it.
+        let constants = [&mut a, &mut b].into_iter().filter(|x| matches!(x.content, Constant(_)));
+        let parameters = constants.map(|x| fixed(std::mem::take(&mut x.name))).collect();
         let (one, minus_one) = (Rational::one(), -Rational::one());
         let operands = vec![(a.clone(), one.clone()), (b.clone(), minus_one.clone())];
         let difference = self.sum(&format!("{out}#difference"), operands)?;
         let positive = self.relu(&format!("{out}#relu"), difference)?;
         let (from, sign) = if largest { (b, one.clone()) } else { (a, minus_one) };
-        self.sum(out, vec![(from, one), (positive, sign)])
+        self.sum_using(out, vec![(from, one), (positive, sign)], parameters)
     }
 
     /// `s (x − mean) + b` with `s = scale / √(variance + epsilon)` for each channel.
