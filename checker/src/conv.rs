@@ -200,7 +200,11 @@ impl Conv {
                                     let tap = (ky * self.x.taps + kx) * self.outer;
                                     let weights = &blocked[tap..tap + self.outer];
                                     let pixel = oy * self.x.output + ox;
-                                    add_products(&mut sums, &coefficients[ends[pixel]..ends[pixel + 1]], weights);
+                                    for &(m, v) in &coefficients[ends[pixel]..ends[pixel + 1]] {
+                                        for (sum, &w) in sums.iter_mut().zip(&weights[m]) {
+                                            *sum = sum.wrapping_add(i128::from(v) * i128::from(w));
+                                        }
+                                    }
                                 }
                             }
                             let channels = acc[block * LANES * area + iy * self.x.input + ix..].iter_mut();
@@ -217,15 +221,3 @@ impl Conv {
 
 /// Input channels that [`Conv::add_transposed`] sums at a time.
 const LANES: usize = 4;
-
-/// `sums += Σ v · weights[m]` over the coefficients (m, v).
-#[inline]
-fn add_products(sums: &mut [i128; LANES], coefficients: &[(usize, i64)], weights: &[[i64; LANES]]) {
-    let mut local = *sums;
-    for &(m, v) in coefficients {
-        for (sum, &w) in local.iter_mut().zip(&weights[m]) {
-            *sum = sum.wrapping_add(i128::from(v) * i128::from(w));
-        }
-    }
-    *sums = local;
-}
