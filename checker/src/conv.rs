@@ -57,6 +57,13 @@ impl Axis {
         o * self.stride + k * self.dilation - self.pad
     }
 
+    /// How many inputs each output meets.
+    pub fn counts(&self) -> Vec<usize> {
+        let mut counts = vec![0; self.output];
+        (0..self.taps).flat_map(|k| self.outputs(k)).for_each(|o| counts[o] += 1);
+        counts
+    }
+
     /// Most outputs that meet one input: they do so at taps that differ by multiples of a step.
     fn most(&self) -> usize {
         self.taps.div_ceil(self.stride / gcd(self.stride, self.dilation)).min(self.output)
@@ -114,22 +121,23 @@ impl Conv {
         self.outer * self.y.most() * self.x.most()
     }
 
-    /// Calls `f(output, input, weight index)` once for every entry.
+    /// Calls `f(outputs, input, weight)` for all runs of neighbouring outputs in a row: the first meets `input` at the tap
+    /// of the weight of this index, and each next one the input one stride of `x` further.
     #[inline]
-    pub fn for_each_entry(&self, mut f: impl FnMut(usize, usize, usize)) {
+    pub fn for_each_run(&self, mut f: impl FnMut(Range<usize>, usize, usize)) {
         let (y, x) = (&self.y, &self.x);
         let mut weight = 0;
         for g in 0..self.groups {
             for m in g * self.outer..(g + 1) * self.outer {
                 for c in g * self.inner..(g + 1) * self.inner {
                     for (ky, kx) in (0..y.taps).flat_map(|ky| (0..x.taps).map(move |kx| (ky, kx))) {
-                        for n in 0..self.batch {
+                        let xs = x.outputs(kx);
+                        for n in (0..self.batch).filter(|_| !xs.is_empty()) {
                             let (to, from) = (n * self.groups * self.outer + m, n * self.groups * self.inner + c);
                             for oy in y.outputs(ky) {
-                                let (to, from) = (to * y.output + oy, from * y.input + y.at(oy, ky));
-                                for ox in x.outputs(kx) {
-                                    f(to * x.output + ox, from * x.input + x.at(ox, kx), weight);
-                                }
+                                let to = (to * y.output + oy) * x.output;
+                                let from = (from * y.input + y.at(oy, ky)) * x.input;
+                                f(to + xs.start..to + xs.end, from + x.at(xs.start, kx), weight);
                             }
                         }
                         weight += 1;
@@ -139,14 +147,29 @@ impl Conv {
         }
     }
 
-    /// `acc += Wᵀ v` for weights `w`. The caller has proved that the sums fit.
-    pub fn add_transposed(&self, w: &[i64], v: &[i64], acc: &mut [i128]) {
-        if self.inner < 3 { self.transposed::<1>(w, v, acc) } else { self.transposed::<4>(w, v, acc) }
+    /// Calls `f(output, input, weight index)` once for every entry.
+    #[inline]
+    pub fn for_each_entry(&self, mut f: impl FnMut(usize, usize, usize)) {
+        self.for_each_run(|outputs, input, weight| {
+            outputs.zip((input..).step_by(self.x.stride)).for_each(|(output, input)| f(output, input, weight));
+        });
     }
 
-    /// The same for `LANES` input channels at a time, whose sums stay in registers; outputs of coefficient zero cost
+    /// `acc += Wᵀ v` for weights `w`. The caller has proved that the sums fit.
+    pub fn add_transposed(&self, w: &[i64], v: &[i64], acc: &mut [i128]) {
+        if self.inner >= 3 {
+            return self.transposed(w, v, acc);
+        }
+        self.for_each_run(|outputs, input, weight| {
+            let products = v[outputs].iter().map(|&v| i128::from(v) * i128::from(w[weight]));
+            let met = acc[input..].iter_mut().step_by(self.x.stride);
+            met.zip(products).for_each(|(acc, product)| *acc = acc.wrapping_add(product));
+        });
+    }
+
+    /// The same for several input channels at a time, whose sums stay in registers; outputs of coefficient zero cost
     /// nothing.
-    fn transposed<const LANES: usize>(&self, w: &[i64], v: &[i64], acc: &mut [i128]) {
+    fn transposed(&self, w: &[i64], v: &[i64], acc: &mut [i128]) {
         let (taps, pixels) = (self.y.taps * self.x.taps, self.y.output * self.x.output);
         let area = self.y.input * self.x.input;
         let (blocks, per_group) = (self.inner.div_ceil(LANES), self.outer * self.inner * taps);
@@ -195,3 +218,6 @@ impl Conv {
         }
     }
 }
+
+/// Input channels that [`Conv::add_transposed`] sums at a time.
+const LANES: usize = 4;

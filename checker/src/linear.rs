@@ -89,9 +89,9 @@ impl Linear {
             && index.iter().enumerate().all(|(i, &from)| i == from as usize)
     }
 
-    /// True for a map that only moves elements and flips signs.
+    /// True for a map that only moves elements, flips signs and puts zeros.
     pub fn is_signed_gather(&self) -> bool {
-        let unit = self.weights.exp() == 0 && self.weights.mantissas().iter().all(|m| m.abs() == 1);
+        let unit = self.weights.exp() == 0 && self.weights.mantissas().iter().all(|m| m.abs() <= 1);
         matches!(self.pattern, Pattern::Gather(_)) && unit && self.weights.exact().is_none()
     }
 

@@ -167,3 +167,26 @@ pub fn widest(values: &[i128]) -> u32 {
     // The bits of all magnitudes together are as long as the longest.
     u128::BITS - values.iter().fold(0, |bits, m| bits | m.unsigned_abs()).leading_zeros()
 }
+
+/// The square root of a number that is not negative: exact if it is rational, else the nearest number of `bits`
+/// significant bits.
+pub fn root(x: &Rational, bits: u64) -> Rational {
+    let (p, q) = (x.numer().sqrt(), x.denom().sqrt());
+    if &(&p * &p) == x.numer() && &(&q * &q) == x.denom() {
+        return Rational::new(p, q);
+    }
+    // 2^(m-1) < x < 2^(m+1), so that √x · 2^shift is from 2^bits to below 2^(bits+2).
+    let magnitude = x.numer().bits() as i64 - x.denom().bits() as i64;
+    let mut shift = bits as i64 + 1 - magnitude.div_euclid(2);
+    let mut scaled = floor_root(x, shift);
+    let extra = scaled.bits() as i64 - bits as i64 - 1;
+    shift -= extra;
+    scaled >>= extra.max(0);
+    // One bit more than asked for. The root is irrational, so it is not halfway between two neighbours.
+    scale_by_power_of_two(&Rational::from_integer((scaled + 1) >> 1), 1 - shift)
+}
+
+/// `⌊√x · 2^shift⌋`.
+fn floor_root(x: &Rational, shift: i64) -> BigInt {
+    scale_by_power_of_two(x, 2 * shift).floor().to_integer().sqrt()
+}

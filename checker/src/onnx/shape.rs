@@ -68,6 +68,31 @@ pub fn transpose(shape: &[usize], perm: Option<Vec<i64>>) -> Option<(Vec<usize>,
     Some((out, index))
 }
 
+/// For every element, where it is along an axis.
+pub fn coordinates(shape: &[usize], axis: usize) -> Vec<usize> {
+    walk(shape, &(0..shape.len()).map(|other| usize::from(other == axis)).collect::<Vec<_>>())
+}
+
+/// Shape and source index of the elements at these places along each axis.
+pub fn select(shape: &[usize], kept: &[Vec<usize>]) -> (Vec<usize>, Vec<usize>) {
+    let mut index = vec![0];
+    for (places, stride) in kept.iter().zip(strides(shape)) {
+        index = index.iter().flat_map(|&base| places.iter().map(move |place| base + place * stride)).collect();
+    }
+    (kept.iter().map(Vec::len).collect(), index)
+}
+
+/// Places from `start` to before `end` in steps, on an axis of this size; numbers beyond its ends mean its ends.
+pub fn steps(size: usize, start: i64, end: i64, step: i64) -> Option<Vec<usize>> {
+    let size = i64::try_from(size).ok()?;
+    let from_front = |at: i64| if at < 0 { at.saturating_add(size) } else { at };
+    let (low, high) = if step > 0 { (0, size) } else { (-1, size - 1) };
+    let start = from_front(start).clamp(low.max(0), high);
+    let end = from_front(end).clamp(low, high);
+    let count = end.checked_sub(start)?.checked_add(step - step.signum())?.checked_div(step)?;
+    (0..count).map(|i| usize::try_from(start + i * step).ok()).collect::<Option<Vec<_>>>().filter(|p| !p.is_empty())
+}
+
 /// Two axes: those before `axis`, which may be the rank, and the others.
 pub fn flatten(shape: &[usize], axis: i64) -> Option<Vec<usize>> {
     let at_end = usize::try_from(axis) == Ok(shape.len());
@@ -104,7 +129,7 @@ pub fn unsqueeze(shape: &[usize], axes: Option<Vec<i64>>) -> Option<Vec<usize>> 
 }
 
 /// Which axes are named.
-fn marked(axes: &[i64], rank: usize) -> Option<Vec<bool>> {
+pub fn marked(axes: &[i64], rank: usize) -> Option<Vec<bool>> {
     let mut marks = vec![false; rank];
     for &axis in axes {
         marks[normalise_axis(axis, rank)?] = true;
@@ -113,7 +138,7 @@ fn marked(axes: &[i64], rank: usize) -> Option<Vec<bool>> {
 }
 
 /// `axis` counted from the front, for a tensor of this rank; ONNX counts negative axes from the back.
-fn normalise_axis(axis: i64, rank: usize) -> Option<usize> {
+pub fn normalise_axis(axis: i64, rank: usize) -> Option<usize> {
     let from_front = if axis < 0 { axis.checked_add(i64::try_from(rank).ok()?)? } else { axis };
     usize::try_from(from_front).ok().filter(|&a| a < rank)
 }

@@ -198,6 +198,15 @@ impl Model {
         self
     }
 
+    /// A `Split`, the one operator with several outputs.
+    pub fn split(mut self, inputs: &[&str], outputs: &[&str], attributes: &[Attribute]) -> Self {
+        let node = inputs.iter().fold(Message::default(), |m, i| m.text(1, i));
+        let node = outputs.iter().fold(node, |m, o| m.text(2, o)).text(4, "Split");
+        let node = attributes.iter().fold(node, |m, a| m.message(5, &attribute(a)));
+        self.graph = self.graph.message(1, &node);
+        self
+    }
+
     /// ModelProto.
     pub fn bytes(&self) -> Vec<u8> {
         let opset = Message::default().text(1, "").int(2, self.opset);

@@ -193,7 +193,7 @@ fn step(tape: &mut Tape, net: &mut Net, size: Size) {
     let last = net.output();
     let (name, from, n) = (format!("t{}", last + 1), net.names[last].clone(), net.len(last));
     let shape = net.shapes[last].clone();
-    match tape.below(10) {
+    match tape.below(13) {
         0..=3 if net.relus() + n <= size.relus => {
             net.model = net.model.clone().node("Relu", &[&from], &name);
             net.push(name, shape, Step::Relu(last));
@@ -206,6 +206,9 @@ fn step(tape: &mut Tape, net: &mut Net, size: Size) {
             net.map(name, shape, move |v| v[last].iter().map(|x| -x).collect());
         }
         8 => transposed(net),
+        10 | 11 => image(tape, net, size.wild),
+        12 if size.wild => bent(tape, net),
+        12 => image(tape, net, false),
         _ => grown(tape, net),
     }
 }
@@ -364,4 +367,153 @@ fn grown(tape: &mut Tape, net: &mut Net) {
     let values: Vec<f32> = factors.iter().map(|&f| f as f32 / 2.0).collect();
     net.model = net.model.clone().f32(&constant, &[2, 1], &values).node("Mul", &[&constant, &from], &name);
     net.map(name, vec![2, n as i64], move |v| (0..2 * n).map(|i| &v[last][i % n] * ratio(factors[i / n], 2)).collect());
+}
+
+/// Sees the last tensor as an image, slides windows over it, and brings the result back to a row. Pools have kinks that
+/// are not neurons of the network, so they are only for wild networks.
+fn image(tape: &mut Tape, net: &mut Net, wild: bool) {
+    let (n, mut shapes) = (net.len(net.output()), vec![]);
+    for channels in (1..=n).filter(|c| n.is_multiple_of(*c)) {
+        let area = n / channels;
+        shapes.extend((1..=area).filter(|h| area.is_multiple_of(*h)).map(|h| [channels, h, area / h]));
+    }
+    let [channels, height, width] = *tape.pick(&shapes);
+    reshaped(net, vec![1, channels as i64, height as i64, width as i64]);
+    let last = net.output();
+    let (name, from) = (format!("t{}", last + 1), net.names[last].clone());
+    let kernel = [height, width].map(|size| 1 + tape.below(size.min(3)));
+    let stride = [1 + tape.below(2), 1 + tape.below(2)];
+    let pad: [usize; 4] = [0, 1, 0, 1].map(|axis| tape.below(kernel[axis].min(2)));
+    let out = [0, 1].map(|axis| ([height, width][axis] + pad[axis] + pad[axis + 2] - kernel[axis]) / stride[axis] + 1);
+    let ints = |v: &[usize]| Value::Ints(v.iter().map(|&n| n as i64).collect());
+    let mut attributes = vec![("kernel_shape", ints(&kernel)), ("strides", ints(&stride)), ("pads", ints(&pad))];
+    // For each output pixel, its taps and the pixels that they meet.
+    let meet = move |o: usize| -> Vec<(usize, usize)> {
+        let (oy, ox) = (o / out[1], o % out[1]);
+        let mut found = vec![];
+        for k in 0..kernel[0] * kernel[1] {
+            let (y, x) = (oy * stride[0] + k / kernel[1], ox * stride[1] + k % kernel[1]);
+            if (pad[0]..pad[0] + height).contains(&y) && (pad[1]..pad[1] + width).contains(&x) {
+                found.push((k, (y - pad[0]) * width + x - pad[1]));
+            }
+        }
+        found
+    };
+    let (area, pixels, taps) = (height * width, out[0] * out[1], kernel[0] * kernel[1]);
+    let shape = |channels: usize| vec![1, channels as i64, out[0] as i64, out[1] as i64];
+    match if wild { tape.below(4) } else { 0 } {
+        2 => {
+            net.model = net.model.clone().node_with("MaxPool", &[&from], &name, &attributes);
+            net.map(name, shape(channels), move |v| {
+                let largest = |i: usize| {
+                    let window = meet(i % pixels).into_iter().map(|(_, p)| &v[last][i / pixels * area + p]);
+                    window.max().expect("pads are smaller than windows").clone()
+                };
+                (0..channels * pixels).map(largest).collect()
+            });
+        }
+        3 => {
+            let include = tape.one_in(2);
+            attributes.push(("count_include_pad", Value::Int(include.into())));
+            net.model = net.model.clone().node_with("AveragePool", &[&from], &name, &attributes);
+            net.map(name, shape(channels), move |v| {
+                let mean = |i: usize| {
+                    let window = meet(i % pixels);
+                    let count = if include { taps } else { window.len() };
+                    let sum: Rational = window.iter().map(|(_, p)| &v[last][i / pixels * area + p]).sum();
+                    sum / int(count as i64)
+                };
+                (0..channels * pixels).map(mean).collect()
+            });
+        }
+        _ => {
+            let groups = if tape.one_in(3) { channels } else { 1 };
+            let (inner, outer) = (channels / groups, groups * (1 + tape.below(2)));
+            let (w, b) = (format!("{name}.w"), format!("{name}.b"));
+            let (values, data) = numbers(tape, outer * inner * taps, wild);
+            let (bias, bias_data) = numbers(tape, outer, wild);
+            attributes.push(("group", Value::Int(groups as i64)));
+            let dims = [outer, inner, kernel[0], kernel[1]].map(|n| n as i64);
+            net.model = net.model.clone().constant(&w, &dims, data).constant(&b, &[outer as i64], bias_data).node_with(
+                "Conv",
+                &[&from, &w, &b],
+                &name,
+                &attributes,
+            );
+            // A bias that is broadcast is no parameter.
+            let mut constants = vec![(w, values, true)];
+            if pixels == 1 {
+                constants.push((b, bias.clone(), true));
+            }
+            net.fixed |= pixels != 1;
+            net.map_with(name, shape(outer), constants, move |v, constants| {
+                let bias = constants.get(1).unwrap_or(&bias);
+                let value = |i: usize| {
+                    let m = i / pixels;
+                    let mut sum = bias[m].clone();
+                    for c in 0..inner {
+                        let plane = (m / (outer / groups) * inner + c) * area;
+                        for (k, p) in meet(i % pixels) {
+                            sum += &constants[0][(m * inner + c) * taps + k] * &v[last][plane + p];
+                        }
+                    }
+                    sum
+                };
+                (0..outer * pixels).map(value).collect()
+            });
+        }
+    }
+    let n = net.len(net.output()) as i64;
+    reshaped(net, vec![1, n]);
+}
+
+/// The last tensor in another shape.
+fn reshaped(net: &mut Net, shape: Vec<i64>) {
+    let last = net.output();
+    let (name, from) = (format!("t{}", last + 1), net.names[last].clone());
+    let constant = format!("{name}.s");
+    net.model = net.model.clone().i64(&constant, &shape).node("Reshape", &[&from, &constant], &name);
+    net.map(name, shape, move |v| v[last].clone());
+}
+
+/// An operator that bends without being a ReLU.
+fn bent(tape: &mut Tape, net: &mut Net) {
+    let last = net.output();
+    let (name, from, shape) = (format!("t{}", last + 1), net.names[last].clone(), net.shapes[last].clone());
+    if net.len(last) > 4 {
+        return;
+    }
+    let model = net.model.clone();
+    let same: Vec<usize> = (0..=last).filter(|&t| net.shapes[t] == shape).collect();
+    let other = *tape.pick(&same);
+    match tape.below(4) {
+        0 => {
+            let slope = *tape.pick(&[0.5_f32, -0.25, 2.0, 0.1]);
+            net.model = model.node_with("LeakyRelu", &[&from], &name, &[("alpha", Value::Float(slope))]);
+            let slope = Rational::from_float(slope).expect("finite");
+            let leak = move |x: &Rational| if x.is_negative() { x * &slope } else { x.clone() };
+            net.map(name, shape, move |v| v[last].iter().map(&leak).collect());
+        }
+        1 => {
+            net.model = model.node("Abs", &[&from], &name);
+            net.map(name, shape, move |v| v[last].iter().map(Signed::abs).collect());
+        }
+        2 => {
+            let (low, high) = (tape.around(4), 5 + tape.below(4) as i64);
+            let (l, h) = (format!("{name}.l"), format!("{name}.h"));
+            net.model = model.f32(&l, &[], &[low as f32 / 4.0]).f32(&h, &[], &[high as f32 / 4.0]);
+            net.model = net.model.clone().node("Clip", &[&from, &l, &h], &name);
+            net.fixed = true;
+            let cut = move |x: &Rational| x.clone().max(ratio(low, 4)).min(ratio(high, 4));
+            net.map(name, shape, move |v| v[last].iter().map(cut).collect());
+        }
+        _ => {
+            let largest = tape.one_in(2);
+            net.model = model.node(if largest { "Max" } else { "Min" }, &[&from, &net.names[other]], &name);
+            net.map(name, shape, move |v| {
+                let pair = |(a, b): (&Rational, &Rational)| if (a > b) == largest { a.clone() } else { b.clone() };
+                v[last].iter().zip(&v[other]).map(pair).collect()
+            });
+        }
+    }
 }

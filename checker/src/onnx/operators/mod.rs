@@ -1,5 +1,8 @@
 //! The ONNX operators that the checker knows, and how they become nodes of a [`Network`].
 
+mod arithmetic;
+mod moves;
+mod reduce;
 mod window;
 
 use super::message::Content::{Constant, Node};
@@ -8,15 +11,17 @@ use super::wire::Message;
 use super::{MAX_TOTAL, shape};
 use crate::error::{Code, Result, ensure, error};
 use crate::linear::Linear;
-use crate::network::{Network, Op, Parameter, bias};
+use crate::network::{Network, Op, Parameter};
 use crate::number::Rational;
 use crate::weights::{Dyadic, Values, Weights};
-use num::{One, ToPrimitive, Zero};
+use num::{One, ToPrimitive};
 use std::collections::HashMap;
 use std::sync::Arc;
 
-const SUPPORTED: &str = "Add, Constant, Conv, Div, Dropout, Flatten, Gemm, Identity, MatMul, Mul, Neg, Relu, Reshape, \
-                         Squeeze, Sub, Transpose, Unsqueeze";
+const SUPPORTED: &str = "Abs, Add, AveragePool, BatchNormalization, Cast, Clip, Concat, Constant, Conv, Div, Dropout, \
+                         Flatten, Gather, Gemm, GlobalAveragePool, Identity, LeakyRelu, MatMul, Max, MaxPool, Min, Mul, \
+                         Neg, Pad, ReduceMean, ReduceSum, Relu, Reshape, Slice, Split, Squeeze, Sub, Sum, Transpose, \
+                         Unsqueeze";
 
 /// What one ONNX node gives its operator. An operator takes out what it reads; anything left over was not understood
 /// and is an error.
@@ -72,10 +77,25 @@ impl<'a> Arguments<'a> {
         sizes.map(Some).ok_or_else(|| error(Code::OnnxShape, format!("`{name}` has a negative number")))
     }
 
+    /// A constant operand that is one number, and its name.
+    fn scalar(&mut self, i: usize) -> Result<Option<(Rational, Option<String>)>> {
+        let Some(value) = self.operand(i) else { return Ok(None) };
+        let Constant(values) = value.content else { return unsupported("a computed parameter is not supported") };
+        fit((values.len() == 1).then(|| Some((values.get(0), Some(value.name)))))
+    }
+
+    /// The same from an attribute, which has no name.
+    fn number(&mut self, name: &str) -> Result<Option<(Rational, Option<String>)>> {
+        Ok(self.float(name)?.map(|number| (number.to_rational(), None)))
+    }
+
+    fn float(&mut self, name: &str) -> Result<Option<Dyadic>> {
+        self.attribute(name, |a| a.float(2))?.map(finite).transpose()
+    }
+
     /// A factor, 1 if absent.
     fn factor(&mut self, name: &str) -> Result<Rational> {
-        let bits = self.attribute(name, |a| a.float(2))?;
-        bits.map_or(Ok(Rational::one()), |bits| Ok(finite(bits)?.to_rational()))
+        Ok(self.float(name)?.map_or_else(Rational::one, Dyadic::to_rational))
     }
 
     /// The value of a `Constant` node: a tensor, or numbers in one of four attributes.
@@ -127,13 +147,17 @@ impl Builder {
         if value.name.is_empty() {
             name.clone_into(&mut value.name);
         }
-        // The exact values of an activation tensor are big integers, so its elements count more.
-        let weight = if matches!(value.content, Node(_)) { 16 } else { 1 };
-        self.total += weight * value.shape.iter().product::<usize>();
-        let message = format!("the tensors together have more than {MAX_TOTAL} elements, activations counted 16 times");
-        ensure(self.total <= MAX_TOTAL, Code::LimitSize, message)?;
+        if matches!(value.content, Constant(_)) {
+            self.count(value.shape.iter().product())?;
+        }
         let earlier = self.values.insert(name.to_owned(), value);
         ensure(earlier.is_none(), Code::OnnxFormat, format!("`{name}` is defined twice"))
+    }
+
+    fn count(&mut self, elements: usize) -> Result<()> {
+        self.total += elements;
+        let message = format!("the tensors together have more than {MAX_TOTAL} elements, activations counted 16 times");
+        ensure(self.total <= MAX_TOTAL, Code::LimitSize, message)
     }
 
     /// The network, with the graph's outputs in order.
@@ -150,19 +174,23 @@ impl Builder {
     /// Reads one ONNX node.
     pub fn node(&mut self, node: &Message<'_>) -> Result<()> {
         let (name, op, outputs) = (node.text(3)?, node.text(4)?, node.texts(2)?);
-        let out = outputs.first().copied().unwrap_or_default();
-        let place = format!("node `{}` ({op})", if name.is_empty() { out } else { name });
-        let value = self.value(node, op, out, outputs.len()).and_then(|value| self.define(out, value));
-        value.map_err(|e| e.within(&place))
+        let place = if name.is_empty() { outputs.first().copied().unwrap_or_default() } else { name };
+        self.node_values(node, op, &outputs)
+            .and_then(|values| outputs.iter().zip(values).try_for_each(|(out, value)| self.define(out, value)))
+            .map_err(|e| e.within(&format!("node `{place}` ({op})")))
     }
 
-    fn value(&mut self, node: &Message<'_>, op: &str, out: &str, outputs: usize) -> Result<Value> {
+    fn node_values(&mut self, node: &Message<'_>, op: &str, outputs: &[&str]) -> Result<Vec<Value>> {
         let domain = node.text(7)?;
         let known = DEFAULT_DOMAINS.contains(&domain);
         ensure(known, Code::OnnxUnsupported, format!("operator domain `{domain}` is not supported"))?;
         // The second output of Dropout is a mask that only training uses.
-        let one_output = !out.is_empty() && (outputs == 1 || op == "Dropout");
-        ensure(one_output, Code::OnnxUnsupported, "exactly one output is supported")?;
+        let named = match op {
+            "Dropout" => outputs.first().is_some_and(|out| !out.is_empty()),
+            "Split" => !outputs.is_empty() && outputs.iter().all(|out| !out.is_empty()),
+            _ => outputs.len() == 1 && !outputs[0].is_empty(),
+        };
+        ensure(named, Code::OnnxUnsupported, "exactly one output is supported, or all parts of a Split")?;
         let operand = |name: &str| match self.values.get(name) {
             None if name.is_empty() => Ok(None),
             None => Err(error(Code::OnnxFormat, format!("input `{name}` is not defined before this node"))),
@@ -171,13 +199,17 @@ impl Builder {
         let operands: Vec<_> = node.texts(1)?.into_iter().map(operand).collect::<Result<_>>()?;
         let shapes: Vec<_> = operands.iter().flatten().map(|value| value.shape.clone()).collect();
         let mut args = Arguments { operands, attributes: attributes(node)? };
-        let value = self.operator(op, &mut args, out).map_err(|e| e.within(&format!("inputs of shapes {shapes:?}")))?;
+        let values = match op {
+            "Split" => self.split(outputs, &mut args),
+            _ => self.operator(op, &mut args, outputs[0]).map(|value| vec![value]),
+        }
+        .map_err(|e| e.within(&format!("inputs of shapes {shapes:?}")))?;
         if let Some((name, _)) = args.attributes.first() {
             return unsupported(format!("attribute `{name}` is not supported, or is given twice"));
         }
         match args.operands.iter().position(Option::is_some) {
             Some(i) => unsupported(format!("input {i} is not supported")),
-            None => Ok(value),
+            None => Ok(values),
         }
     }
 
@@ -187,15 +219,36 @@ impl Builder {
             "Constant" => args.constant(),
             "Add" => self.sum(out, vec![(args.need(0)?, one.clone()), (args.need(1)?, one)]),
             "Sub" => self.sum(out, vec![(args.need(0)?, one), (args.need(1)?, minus_one)]),
+            "Sum" => {
+                let operands = (0..args.operands.len()).map(|i| Ok((args.need(i)?, one.clone())));
+                let operands = operands.collect::<Result<_>>()?;
+                self.sum(out, operands)
+            }
             "Neg" => self.sum(out, vec![(args.need(0)?, minus_one)]),
             "Mul" | "Div" => self.product(out, args.need(0)?, args.need(1)?, op == "Div"),
             "MatMul" => self.matmul(out, args.need(0)?, args.need(1)?),
             "Gemm" => self.gemm(out, args),
+            "BatchNormalization" => self.normalisation(out, args),
             "Conv" => self.conv(out, args),
-            "Relu" => match args.need(0)? {
-                Value { shape, content: Node(x), .. } => self.push(out, shape, Op::Relu(x), vec![]),
-                _ => unsupported(CONSTANTS),
-            },
+            "AveragePool" => self.average_pool(out, args),
+            "MaxPool" => self.max_pool(out, args),
+            "GlobalAveragePool" => self.global_average(out, args),
+            "ReduceMean" | "ReduceSum" => self.reduce(out, args, op == "ReduceMean"),
+            "Relu" => self.relu(out, args.need(0)?),
+            "LeakyRelu" => self.leaky_relu(out, args),
+            "Abs" => self.bent(out, args.need(0)?, minus_one, one.clone() + one),
+            "Clip" => self.clip(out, args),
+            "Max" | "Min" => self.extreme(out, args, op == "Max"),
+            "Concat" => self.concat(out, args),
+            "Pad" => self.pad(out, args),
+            "Slice" => self.slice(out, args),
+            "Gather" => self.gather(out, args),
+            "Cast" => {
+                // 1 is float32 and 11 is float64; reals are not rounded.
+                let kept = matches!(args.attribute("to", |a| a.int(3))?, Some(1 | 11));
+                ensure(kept, Code::OnnxUnsupported, "only casts to float32 and float64 are supported")?;
+                self.scaled(out, args.need(0)?, vec![one])
+            }
             "Identity" | "Dropout" | "Flatten" | "Reshape" | "Squeeze" | "Unsqueeze" | "Transpose" => {
                 let x = args.need(0)?;
                 let moves = fit(self.moves(op, args, &x.shape)?)?;
@@ -205,139 +258,29 @@ impl Builder {
         }
     }
 
-    /// The new shape, and where each element comes from, of an operator that only moves elements.
-    fn moves(&self, op: &str, args: &mut Arguments<'_>, shape: &[usize]) -> Result<Option<(Vec<usize>, Vec<usize>)>> {
-        let new = match op {
-            "Transpose" => return Ok(shape::transpose(shape, args.ints("perm")?)),
-            "Flatten" => shape::flatten(shape, self.axes(vec![args.int("axis", 1)?])?[0]),
-            "Reshape" => {
-                let copy_zero = args.int("allowzero", 0)? == 0;
-                args.int_operand(1)?.and_then(|target| shape::reshape(shape, &target, copy_zero))
-            }
-            "Squeeze" | "Unsqueeze" => {
-                let axes = if self.opset < 13 { args.ints("axes")? } else { args.int_operand(1)? };
-                let axes = axes.map(|axes| self.axes(axes)).transpose()?;
-                if op == "Squeeze" { shape::squeeze(shape, axes) } else { shape::unsqueeze(shape, axes) }
-            }
-            "Dropout" => {
-                // It changes nothing at inference: its ratio and seed matter in training.
-                let _ = (args.factor("ratio")?, args.int("seed", 0)?, args.operand(1));
-                Some(shape.to_vec())
-            }
-            _ => Some(shape.to_vec()),
-        };
-        let count = shape.iter().product();
-        Ok(new.filter(|new| shape::elements(new, count) == Some(count)).map(|new| (new, (0..count).collect())))
-    }
-
-    /// Axes counted from the end came with operator set 11; readers differ about them in earlier ones.
-    fn axes(&self, axes: Vec<i64>) -> Result<Vec<i64>> {
-        let known = self.opset >= 11 || axes.iter().all(|&axis| axis >= 0);
-        ensure(known, Code::OnnxUnsupported, "a negative axis needs operator set 11 or later")?;
-        Ok(axes)
-    }
-
-    /// The same for constants and tensors. A node that moves nothing is kept: its name can be a site.
-    fn moved(&mut self, out: &str, x: Value, (shape, index): (Vec<usize>, Vec<usize>)) -> Result<Value> {
-        match x.content {
-            Constant(values) => Ok(Value { name: x.name, shape, content: Constant(values.select(&index)) }),
-            Node(node) => {
-                let term = gather(node, &x.shape, &index, Values::Rational(vec![Rational::one()]))?;
-                self.push(out, shape, Op::Affine { terms: vec![term], bias: None }, vec![])
-            }
-        }
-    }
-
     fn push(&mut self, out: &str, shape: Vec<usize>, op: Op, parameters: Vec<Parameter>) -> Result<Value> {
         let shape = shape::within_limit(shape)?;
+        // The exact values of an activation tensor are big integers, so its elements count more.
+        self.count(16 * shape.iter().product::<usize>())?;
         let content = Node(self.network.push(out, shape.clone(), op, parameters)?);
         Ok(Value::new(shape, content))
-    }
-
-    /// `Σ factor · operand`, broadcast to one shape. At most one of several operands is constant.
-    fn sum(&mut self, out: &str, operands: Vec<(Value, Rational)>) -> Result<Value> {
-        let shape = operands.iter().try_fold(vec![], |shape, (x, _)| common_shape(&shape, &x.shape))?;
-        let (mut terms, mut offset, mut parameters) = (Vec::new(), None, Vec::new());
-        for (x, factor) in operands {
-            let index = shape::broadcast_index(&x.shape, &shape);
-            match x.content {
-                Node(node) => terms.push(gather(node, &x.shape, &index, Values::Rational(vec![factor]))?),
-                Constant(values) => {
-                    offset = Some(bias(&values.select(&index).map(|v| v * &factor)));
-                    // A constant that is broadcast has fewer values than the output.
-                    let fixed = values.len() != index.len();
-                    parameters.push(Parameter { name: x.name, term: None, factor, fixed });
-                }
-            }
-        }
-        ensure(!terms.is_empty(), Code::OnnxUnsupported, CONSTANTS)?;
-        self.push(out, shape, Op::Affine { terms, bias: offset }, parameters)
-    }
-
-    /// `a · b`, or `a / b`, broadcast to one shape.
-    fn product(&mut self, out: &str, a: Value, b: Value, divide: bool) -> Result<Value> {
-        let shape = common_shape(&a.shape, &b.shape)?;
-        let left = matches!(a.content, Constant(_));
-        let (x, w) = if left { (b, a) } else { (a, b) };
-        let (Node(node), Constant(values)) = (x.content, w.content) else { return unsupported(FACTORS) };
-        let mut factors = values.select(&shape::broadcast_index(&w.shape, &shape));
-        if divide {
-            ensure(!left, Code::OnnxUnsupported, "division by a computed tensor is not supported")?;
-            let zero = (0..factors.len()).any(|i| factors.get(i).is_zero());
-            ensure(!zero, Code::OnnxNotFinite, "division by zero")?;
-            factors = factors.map(Rational::recip);
-        }
-        let term = gather(node, &x.shape, &shape::broadcast_index(&x.shape, &shape), factors)?;
-        let parameters = vec![Parameter { name: w.name, term: None, factor: Rational::one(), fixed: true }];
-        self.push(out, shape, Op::Affine { terms: vec![term], bias: None }, parameters)
-    }
-
-    /// A matrix product with a constant on either side. Its matrix acts along one axis of the other operand: the last
-    /// one if the constant is on the right, else the last but one.
-    fn matmul(&mut self, out: &str, a: Value, b: Value) -> Result<Value> {
-        let left = matches!(a.content, Constant(_));
-        let (x, w) = if left { (b, a) } else { (a, b) };
-        let (Node(node), Constant(values)) = (x.content, w.content) else { return unsupported(FACTORS) };
-        let [lead @ .., height, width] = &w.shape[..] else { return fit(None) };
-        // Leading ones of the constant broadcast, but they must not add an axis to the result.
-        fit((lead.iter().all(|&d| d == 1) && w.shape.len() <= x.shape.len().max(2)).then_some(()))?;
-        let (rows, cols, axis, matrix) = if left {
-            (*height, *width, x.shape.len().max(2) - 2, values)
-        } else {
-            let (_, transposed) = fit(shape::transpose(&[*height, *width], None))?;
-            (*width, *height, x.shape.len().max(1) - 1, values.select(&transposed))
-        };
-        fit((x.shape.get(axis) == Some(&cols)).then_some(()))?;
-        let (outer, inner) = (x.shape[..axis].iter().product(), x.shape[axis + 1..].iter().product());
-        let linear = fit(Linear::dense(outer, rows, cols, inner, weights(matrix)?))?;
-        let mut shape = x.shape;
-        shape[axis] = rows;
-        let parameters = vec![Parameter { name: w.name, term: Some(0), factor: Rational::one(), fixed: false }];
-        self.push(out, shape, Op::Affine { terms: vec![(node, Arc::new(linear))], bias: None }, parameters)
-    }
-
-    /// `alpha · A · B + beta · C`, as the steps that it consists of.
-    fn gemm(&mut self, out: &str, args: &mut Arguments<'_>) -> Result<Value> {
-        let [a, b] = [(0, "transA"), (1, "transB")].map(|(i, flag)| {
-            let x = args.need(i)?;
-            let moves = fit(shape::transpose(&x.shape, Some(vec![1, 0])))?;
-            if args.int(flag, 0)? == 0 { Ok(x) } else { self.moved(&format!("{out}#{flag}"), x, moves) }
-        });
-        let product = self.matmul(&format!("{out}#product"), a?, b?)?;
-        let shape = product.shape.clone();
-        let (alpha, beta) = (args.factor("alpha")?, args.factor("beta")?);
-        let operands = [(product, alpha)].into_iter().chain(args.operand(2).map(|c| (c, beta))).collect();
-        let sum = self.sum(out, operands)?;
-        // C broadcasts to the product, not the other way round.
-        fit((sum.shape == shape).then_some(sum))
     }
 }
 
 const FACTORS: &str = "a product needs one factor that is computed and one that is constant";
 const CONSTANTS: &str = "arithmetic on constants alone is not supported; fold constants on export";
 
-fn common_shape(a: &[usize], b: &[usize]) -> Result<Vec<usize>> {
-    fit(shape::broadcast(a, b)).and_then(shape::within_limit)
+/// Where a computed tensor is in the network, and its shape.
+fn computed(x: Value) -> Result<(usize, Vec<usize>)> {
+    match x.content {
+        Node(node) => Ok((node, x.shape)),
+        Constant(_) => unsupported(CONSTANTS),
+    }
+}
+
+/// The use of a constant that no perturbation can change.
+fn fixed(name: String) -> Parameter {
+    Parameter { name, term: None, factor: Rational::one(), fixed: true }
 }
 
 fn weights(values: Values) -> Result<Weights> {
