@@ -112,7 +112,14 @@ pub fn search(
         let tensors: Vec<usize> = (0..graph.blocks.len())
             .map(|b| graph.tensors.iter().position(|t| matches!(t.op, Op::Variables(v) if v == b)).unwrap_or_default())
             .collect();
-        let search = variables::Search { engine: &engine, problem, root: &root.case, tensors };
+        let search = variables::Search {
+            engine: &engine,
+            problem,
+            root: &root.case,
+            worth: std::env::var("WORTH").map_or(0.99, |w| w.parse().unwrap()),
+            config: Slopes { iterations: std::env::var("ITER").map_or(0, |w| w.parse().unwrap()), slope_step: 0.25, multiplier_step: 0.1, decay: 0.85 },
+            tensors,
+        };
         let reached = Mutex::new(None);
         let harms = |point: &[Vec<f64>]| {
             let at: Vec<Matrix> = point.iter().map(|p| Matrix::from_column_slice(p.len(), 1, p)).collect();
@@ -180,17 +187,9 @@ pub fn search(
 
 /// Closes the cells that default slopes exclude at the root; the others.
 fn plain(engine: &Engine<'_>, root: &Root, cells: &[usize], tree: &mut Tree) -> Vec<usize> {
-    let graph = engine.graph;
-    let mut coefficients = Matrix::zeros(graph.len(graph.output), graph.halfspaces.len());
-    for (k, h) in graph.halfspaces.iter().enumerate() {
-        h.objective.iter().for_each(|&(i, a)| coefficients[(i, k)] += a);
-    }
-    let cases = [&root.case];
-    let of = vec![0; graph.halfspaces.len()];
-    let targets = Targets { tensor: graph.output, coefficients, cases: &cases, of };
-    let (bound, _) = engine.bound(&targets, None, &[]);
+    let (graph, slack) = (engine.graph, root_slack(engine, root));
     let excluded = |cell: &usize| {
-        graph.halfspaces.iter().enumerate().position(|(k, h)| h.cell == *cell && bound[k] + h.bound < -margin(h.bound))
+        graph.halfspaces.iter().enumerate().position(|(k, h)| h.cell == *cell && slack[k] < -margin(h.bound))
     };
     let mut open = Vec::new();
     for cell in cells {
@@ -200,6 +199,20 @@ fn plain(engine: &Engine<'_>, root: &Root, cells: &[usize], tree: &mut Tree) -> 
         }
     }
     open
+}
+
+/// The slack of every halfspace at the root, with default slopes.
+fn root_slack(engine: &Engine<'_>, root: &Root) -> Vec<f64> {
+    let graph = engine.graph;
+    let mut coefficients = Matrix::zeros(graph.len(graph.output), graph.halfspaces.len());
+    for (k, h) in graph.halfspaces.iter().enumerate() {
+        h.objective.iter().for_each(|&(i, a)| coefficients[(i, k)] += a);
+    }
+    let cases = [&root.case];
+    let of = vec![0; graph.halfspaces.len()];
+    let targets = Targets { tensor: graph.output, coefficients, cases: &cases, of };
+    let (bound, _) = engine.bound(&targets, None, &[]);
+    graph.halfspaces.iter().zip(bound).map(|(h, bound)| bound + h.bound).collect()
 }
 
 fn finish(engine: &Engine<'_>, problem: &Problem, root: &Root, trees: Vec<Tree>, mut builder: Builder<'_>) -> End {

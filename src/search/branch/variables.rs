@@ -1,9 +1,9 @@
 //! Branch and bound on the variables, for few of them: every case bounds all its unstable neurons anew, and the variable
 //! that moves the bound most is halved.
 
-use super::tree::{Closing, Refinement, Split, Tree};
+use super::tree::{Closing, Refinement, Slopes, Split, Tree, quantise};
 use super::{Stop, margin};
-use crate::relax::batch::{Case, Engine, Matrix, Range, Targets};
+use crate::relax::batch::{Case, Config, Engine, Matrix, Range, Targets, Trace, optimise};
 use num::FromPrimitive;
 use rayon::prelude::*;
 use scalecheck::number::Rational;
@@ -36,6 +36,10 @@ pub struct Search<'s, 'g> {
     pub engine: &'s Engine<'g>,
     pub problem: &'s Problem,
     pub root: &'s Case,
+    /// Part of what a layer's relaxations cost that is worth bounding anew.
+    pub worth: f64,
+    /// For the slopes of cells that are still open.
+    pub config: Config,
     /// Tensor of each block of variables.
     pub tensors: Vec<usize>,
 }
@@ -101,7 +105,7 @@ impl Search<'_, '_> {
         let (lower, upper) = (domain[block].0[element], domain[block].1[element]);
         // The centre of the problem is short, and so is a middle of few bits.
         let width = upper - lower;
-        let unit = 2_f64.powi(width.log2().floor() as i32 - 6);
+        let unit = 2_f64.powi((width.log2().floor() as i32).saturating_sub(6));
         let middle = ((lower + upper) / 2.0 / unit).round() * unit;
         let centre = self.problem.tensors[self.tensors[block]].centre.get(element);
         let at = centre + Rational::from_f64(middle).unwrap_or_default();
@@ -117,21 +121,132 @@ impl Search<'_, '_> {
         (child(true), child(false), at)
     }
 
-    /// Bounds all cases of a batch: layer by layer their unstable neurons, then what is open of their cells.
+    /// The rows of open cells, as targets: (case, halfspace) of every column.
+    fn rows(&self, batch: &[(Case, Vec<usize>)], open: impl Fn(usize) -> bool) -> Vec<(usize, usize)> {
+        let halfspaces = &self.engine.graph.halfspaces;
+        let of_case = |case: usize| {
+            let cells = &batch[case].1;
+            let wanted = move |h: &usize| cells.contains(&halfspaces[*h].cell);
+            (0..halfspaces.len()).filter(wanted).map(move |h| (case, h))
+        };
+        (0..batch.len()).filter(|&case| open(case)).flat_map(of_case).collect()
+    }
+
+    fn targets<'a>(&self, columns: &[(usize, usize)], cases: &'a [&'a Case]) -> Targets<'a> {
+        let graph = self.engine.graph;
+        let mut coefficients = Matrix::zeros(graph.len(graph.output), columns.len());
+        for (k, (_, h)) in columns.iter().enumerate() {
+            graph.halfspaces[*h].objective.iter().for_each(|&(i, a)| coefficients[(i, k)] += a);
+        }
+        let of = columns.iter().map(|(case, _)| *case).collect();
+        Targets { tensor: graph.output, coefficients, cases, of }
+    }
+
+    /// The column of every open cell whose row has the smallest slack: (case, cell) → column.
+    fn best(&self, columns: &[(usize, usize)], bound: &[f64]) -> Vec<(usize, usize, usize)> {
+        let halfspaces = &self.engine.graph.halfspaces;
+        let slack = |k: usize| bound[k] + halfspaces[columns[k].1].bound;
+        let mut best: Vec<(usize, usize, usize)> = Vec::new();
+        for (k, (case, h)) in columns.iter().enumerate() {
+            let cell = halfspaces[*h].cell;
+            match best.last_mut() {
+                Some(last) if (last.0, last.1) == (*case, cell) => {
+                    if slack(k) < slack(last.2) {
+                        last.2 = k;
+                    }
+                }
+                _ => best.push((*case, cell, k)),
+            }
+        }
+        best
+    }
+
+    /// Bounds of the columns, raised by what rounding may change in the exact rules: that grows with what the relaxation
+    /// gives away.
+    fn cautious(&self, columns: &[(usize, usize)], cases: &[&Case], bound: &[f64], trace: &Trace) -> Vec<f64> {
+        let mut raised = bound.to_vec();
+        for l in 0..self.engine.layers.len() {
+            let Some(v) = trace.coefficients(self.engine, l) else { continue };
+            for (k, (case, _)) in columns.iter().enumerate() {
+                let range = &cases[*case].ranges[l];
+                let area = |&i: &u32| {
+                    let (low, high) = (range.low[i as usize], range.high[i as usize]);
+                    v[(i as usize, k)].abs() * -low * high / (high - low)
+                };
+                raised[k] += 1e-6 * range.unstable.iter().map(area).sum::<f64>();
+            }
+        }
+        raised
+    }
+
+    fn closes(&self, halfspace: usize, bound: f64) -> bool {
+        let h = &self.engine.graph.halfspaces[halfspace];
+        bound + h.bound < -margin(h.bound)
+    }
+
+    /// The rows of every case and layer whose relaxation costs an open cell the most, worth bounding anew.
+    fn worthwhile(&self, cases: &[Case], best: &[(usize, usize, usize)], trace: &Trace) -> Vec<Vec<Vec<u32>>> {
+        let engine = self.engine;
+        let mut chosen = vec![vec![vec![]; engine.layers.len()]; cases.len()];
+        for (case, chosen) in cases.iter().zip(&mut chosen).enumerate().map(|(i, (_, chosen))| (i, chosen)) {
+            for (l, chosen) in chosen.iter_mut().enumerate() {
+                let (Some(v), range) = (trace.coefficients(engine, l), &cases[case].ranges[l]) else { continue };
+                let score = |&i: &u32| {
+                    let (low, high) = (range.low[i as usize], range.high[i as usize]);
+                    let of_case = best.iter().filter(|b| b.0 == case);
+                    let v: f64 = of_case.map(|b| v[(i as usize, b.2)].abs()).sum();
+                    (v * -low * high / (high - low), i)
+                };
+                let mut scored: Vec<(f64, u32)> = range.unstable.iter().map(score).collect();
+                scored.sort_unstable_by(|a, b| b.0.total_cmp(&a.0));
+                let total: f64 = scored.iter().map(|s| s.0).sum();
+                let mut sum = 0.0;
+                for (score, i) in scored {
+                    if sum > self.worth * total || score <= 0.0 {
+                        break;
+                    }
+                    sum += score;
+                    chosen.push(i);
+                }
+            }
+            chosen.iter_mut().for_each(|rows| rows.sort_unstable());
+        }
+        chosen
+    }
+
+    /// Bounds all cases of a batch: what is open of their cells as they are, else after bounding neurons anew.
     fn look(&self, batch: &[(Case, Vec<usize>)]) -> Vec<Looked> {
         let (engine, graph) = (self.engine, self.engine.graph);
         let mut cases: Vec<Case> = batch.iter().map(|(case, _)| case.clone()).collect();
+        let mut close: Vec<Vec<Closing>> = vec![vec![]; batch.len()];
         let mut refine: Vec<Vec<Refinement>> = vec![vec![]; batch.len()];
+        let columns = self.rows(batch, |_| true);
+        let chosen = {
+            let refs: Vec<&Case> = cases.iter().collect();
+            let (bound, trace) = engine.bound(&self.targets(&columns, &refs), None, &[]);
+            let bound = self.cautious(&columns, &refs, &bound, &trace);
+            let mut best = self.best(&columns, &bound);
+            // Tighter bounds may change default slopes, so a case is either closed as it is or looked at as a whole.
+            for (case, close) in close.iter_mut().enumerate() {
+                let mine: Vec<usize> = best.iter().filter(|b| b.0 == case).map(|b| b.2).collect();
+                if mine.iter().all(|&k| self.closes(columns[k].1, bound[k])) {
+                    let closing = |&k: &usize| Closing { halfspace: columns[k].1, slopes: None, betas: vec![] };
+                    *close = mine.iter().map(closing).collect();
+                    best.retain(|b| b.0 != case);
+                }
+            }
+            self.worthwhile(&cases, &best, &trace)
+        };
         for (l, layer) in engine.layers.iter().enumerate() {
             let n = layer.centre.len();
-            let rows: Vec<Vec<u32>> = cases.iter().map(|case| case.ranges[l].unstable.clone()).collect();
-            let columns = 2 * rows.iter().map(Vec::len).sum::<usize>();
+            let rows: Vec<&Vec<u32>> = chosen.iter().map(|layers| &layers[l]).collect();
+            let columns = 2 * rows.iter().map(|rows| rows.len()).sum::<usize>();
             if columns == 0 {
                 continue;
             }
             let (mut coefficients, mut of, mut k) = (Matrix::zeros(n, columns), Vec::with_capacity(columns), 0);
             for (case, rows) in rows.iter().enumerate() {
-                for &i in rows {
+                for &i in *rows {
                     coefficients[(i as usize, k)] = 1.0;
                     coefficients[(i as usize, k + 1)] = -1.0;
                     of.extend([case, case]);
@@ -147,7 +262,7 @@ impl Search<'_, '_> {
                 }
                 let range = &cases[case].ranges[l];
                 let (mut low, mut high) = (range.low.clone(), range.high.clone());
-                for &i in rows {
+                for &i in *rows {
                     let (Some(both), i) = (found.next(), i as usize) else { break };
                     high[i] = high[i].min(both[0] + layer.centre[i]);
                     low[i] = low[i].max(layer.centre[i] - both[1]);
@@ -157,46 +272,55 @@ impl Search<'_, '_> {
                 refine[case].push(Refinement { tensor: layer.tensor, rows, side: None, slopes: None });
             }
         }
-        // The rows of the cells.
-        let mut columns: Vec<(usize, usize)> = Vec::new();
-        for (case, (_, cells)) in batch.iter().enumerate() {
-            let rows = graph.halfspaces.iter().enumerate().filter(|(_, h)| cells.contains(&h.cell));
-            columns.extend(rows.map(|(h, _)| (case, h)));
-        }
-        let mut coefficients = Matrix::zeros(graph.len(graph.output), columns.len());
-        for (k, (_, h)) in columns.iter().enumerate() {
-            graph.halfspaces[*h].objective.iter().for_each(|&(i, a)| coefficients[(i, k)] += a);
-        }
+        // The rows of the cells that are still open, with slopes that are optimised a little.
+        let columns = self.rows(batch, |case| close[case].is_empty());
         let refs: Vec<&Case> = cases.iter().collect();
-        let of = columns.iter().map(|(case, _)| *case).collect();
-        let targets = Targets { tensor: graph.output, coefficients, cases: &refs, of };
+        let targets = self.targets(&columns, &refs);
         let (bound, trace) = engine.bound(&targets, None, &[]);
-        let mut looked = Vec::with_capacity(batch.len());
-        for (case, (_, cells)) in batch.iter().enumerate() {
-            let (mut close, mut still, mut worst) = (vec![], vec![], (f64::NEG_INFINITY, 0));
-            let mut points = vec![];
-            for &cell in cells {
-                let of_cell = |k: &usize| columns[*k].0 == case && graph.halfspaces[columns[*k].1].cell == cell;
-                let slack = |k: usize| bound[k] + graph.halfspaces[columns[k].1].bound;
-                let Some(k) = (0..columns.len()).filter(of_cell).min_by(|&a, &b| slack(a).total_cmp(&slack(b))) else {
-                    continue;
-                };
-                if slack(k) < -margin(graph.halfspaces[columns[k].1].bound) {
-                    close.push(Closing { halfspace: columns[k].1, slopes: None, betas: vec![] });
-                } else {
-                    still.push(cell);
-                    if slack(k) > worst.0 {
-                        worst = (slack(k), k);
-                    }
-                    let at = trace.maximiser.iter();
-                    points.push(at.map(|m| m.as_ref().map_or(vec![], |m| m.column(k).iter().copied().collect())).collect());
+        let mut bound = self.cautious(&columns, &refs, &bound, &trace);
+        let best = self.best(&columns, &bound);
+        // The best row of each cell that is not closed as it is.
+        let hard: Vec<usize> = best.iter().map(|b| b.2).filter(|&k| !self.closes(columns[k].1, bound[k])).collect();
+        let mut slopes: Vec<Option<Arc<Slopes>>> = vec![None; columns.len()];
+        if !hard.is_empty() && self.config.iterations > 0 {
+            let picked: Vec<(usize, usize)> = hard.iter().map(|&k| columns[k]).collect();
+            let targets = self.targets(&picked, &refs);
+            let alphas = engine.default_alphas(&targets);
+            let enough: Vec<f64> = picked
+                .iter()
+                .map(|(_, h)| -graph.halfspaces[*h].bound - margin(graph.halfspaces[*h].bound))
+                .collect();
+            let found = optimise(engine, &targets, alphas, vec![vec![]; picked.len()], &enough, &self.config);
+            for (position, &k) in hard.iter().enumerate() {
+                bound[k] = bound[k].min(found.bound[position]);
+                if self.closes(columns[k].1, bound[k]) {
+                    let case = &cases[columns[k].0];
+                    slopes[k] = Some(Arc::new(quantise(engine, case, &found.alphas, position, engine.layers.len())));
                 }
+            }
+        }
+        let mut looked = Vec::with_capacity(batch.len());
+        for case in 0..batch.len() {
+            let (mut still, mut worst, mut points) = (vec![], (f64::NEG_INFINITY, 0), vec![]);
+            for &(_, cell, k) in best.iter().filter(|b| b.0 == case) {
+                let slack = bound[k] + graph.halfspaces[columns[k].1].bound;
+                if self.closes(columns[k].1, bound[k]) {
+                    close[case].push(Closing { halfspace: columns[k].1, slopes: slopes[k].clone(), betas: vec![] });
+                    continue;
+                }
+                still.push(cell);
+                if slack > worst.0 {
+                    worst = (slack, k);
+                }
+                let at = trace.maximiser.iter();
+                points.push(at.map(|m| m.as_ref().map_or(vec![], |m| m.column(k).iter().copied().collect())).collect());
             }
             let open = (!still.is_empty()).then(|| {
                 let split = self.choose(&cases[case], &trace.variables, worst.1);
                 (cases[case].clone(), still, split, worst.0)
             });
-            looked.push(Looked { refine: std::mem::take(&mut refine[case]), close, open, points });
+            let refine = std::mem::take(&mut refine[case]);
+            looked.push(Looked { refine, close: std::mem::take(&mut close[case]), open, points });
         }
         looked
     }
@@ -211,13 +335,8 @@ impl Search<'_, '_> {
                 let width = upper[j] - lower[j];
                 let v = coefficients[block].as_ref().map_or(0.0, |c| c[(j, k)].abs());
                 let whole = own.upper[j] - own.lower[j];
-                let score = match std::env::var("SB").as_deref() {
-                    Ok("1") => width / whole.max(1e-300),
-                    Ok("2") => width,
-                    Ok("3") => (v * width).max(1e-6) * (width / whole.max(1e-300)),
-                    Ok("4") => (v * width).max(1e-6) * (width / whole.max(1e-300)).sqrt(),
-                    _ => v * width + 1e-6 * width / whole.max(1e-300),
-                };
+                // Halving what is already narrow helps less, whatever the bound's slope there.
+                let score = (v * width).max(1e-9) * (width / whole.max(1e-300)).sqrt();
                 if width > 0.0 && score > best.0 {
                     best = (score, (block, j));
                 }
