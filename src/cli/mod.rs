@@ -3,6 +3,7 @@
 mod dial;
 mod flow;
 mod inspect;
+mod instances;
 mod ladder;
 mod prove;
 
@@ -27,6 +28,7 @@ enum Command {
     Flow(flow::Arguments),
     Ladder(ladder::Arguments),
     Inspect(inspect::Arguments),
+    Instances(instances::Arguments),
 }
 
 /// Runs the program; returns its exit code.
@@ -37,6 +39,7 @@ pub fn run() -> ExitCode {
         Command::Flow(arguments) => flow::run(&arguments),
         Command::Ladder(arguments) => ladder::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
+        Command::Instances(arguments) => instances::run(&arguments),
     };
     match outcome {
         Ok(code) => ExitCode::from(code),

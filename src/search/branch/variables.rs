@@ -70,6 +70,14 @@ impl Search<'_, '_> {
             let mut nodes = Vec::with_capacity(2 * batch.len());
             for open in &mut batch {
                 let (block, element) = open.split;
+                let domain = open.case.domain.as_ref();
+                let width = domain.map_or(0.0, |d| d[block].1[element] - d[block].0[element]);
+                if width < 1e-9 {
+                    if std::env::var("SCALECERT_DEBUG").is_ok() {
+                        eprintln!("stuck: slack {} cells {:?} domain {:?}", open.slack, open.cells, domain);
+                    }
+                    return End::Open;
+                }
                 let (low, high, at) = self.halve(&open.case, block, element);
                 let split = Split::Variable(self.tensors[block], element, at);
                 let (a, b) = tree.split(open.node, split);
@@ -173,7 +181,7 @@ impl Search<'_, '_> {
                     let (low, high) = (range.low[i as usize], range.high[i as usize]);
                     v[(i as usize, k)].abs() * -low * high / (high - low)
                 };
-                raised[k] += 1e-6 * range.unstable.iter().map(area).sum::<f64>();
+                raised[k] += 1e-5 * range.unstable.iter().map(area).sum::<f64>();
             }
         }
         raised

@@ -1,0 +1,282 @@
+//! `scalecert instances FOLDER…`: the instances of a verification competition, each in processes of its own.
+
+use anyhow::{Context, Result, bail, ensure};
+use comfy_table::Table;
+use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use indicatif::{ProgressBar, ProgressStyle};
+use scalecheck::certificate;
+use std::fs::{self, File};
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+/// Prove every instance of benchmark folders, check each certificate with `scalecheck`, and time both.
+///
+/// Exit codes: 0 `scalecheck` confirmed every certified and every refuted instance, 1 it did not, 2 bad input.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Folders with a file `instances.csv` of lines `model,property,seconds`; paths are relative to the folder.
+    #[arg(required = true, value_name = "FOLDER")]
+    folders: Vec<PathBuf>,
+    /// Where to write one row for every instance.
+    #[arg(short, long, default_value = "results.csv")]
+    output: PathBuf,
+    /// Give up an instance after so many seconds, whatever its line says.
+    #[arg(long, value_name = "SECONDS")]
+    timeout: Option<f64>,
+    /// Keep the certificates in this folder.
+    #[arg(long, value_name = "DIR")]
+    certificates: Option<PathBuf>,
+    /// Only instances whose line contains this text.
+    #[arg(long, value_name = "TEXT")]
+    filter: Option<String>,
+}
+
+const HEADER: &str = "folder,onnx,vnnlib,verdict,prove_seconds,check_seconds,check_verdict,cases,certificate_bytes\n";
+
+/// One line of an `instances.csv`.
+struct Instance {
+    folder: usize,
+    /// Position in its file, from 1.
+    line: usize,
+    model: String,
+    property: String,
+    timeout: f64,
+}
+
+/// The certificate that an instance ended with, and what `scalecheck` said of it.
+struct Checked {
+    seconds: f64,
+    verdict: &'static str,
+    cases: usize,
+    bytes: u64,
+}
+
+/// How an instance ended.
+struct Ended {
+    folder: usize,
+    verdict: &'static str,
+    seconds: f64,
+    checked: Option<Checked>,
+}
+
+impl Ended {
+    /// False if an answer was given that `scalecheck` did not confirm.
+    fn holds(&self) -> bool {
+        let confirmed = self.checked.as_ref().map_or("", |checked| checked.verdict);
+        match self.verdict {
+            "certified" => confirmed == "verified",
+            "refuted" => confirmed == "refuted",
+            _ => true,
+        }
+    }
+}
+
+pub fn run(arguments: &Arguments) -> Result<u8> {
+    let prover = std::env::current_exe().context("cannot find the path of this program")?;
+    let checker = prover.with_file_name(format!("scalecheck{}", std::env::consts::EXE_SUFFIX));
+    ensure!(checker.is_file(), "{} is missing; build or install scalecheck beside scalecert", checker.display());
+    let mut instances = Vec::new();
+    for (folder, path) in arguments.folders.iter().enumerate() {
+        instances.extend(read(folder, path, arguments)?);
+    }
+    ensure!(!instances.is_empty(), "there are no instances, or none that --filter lets through");
+    let temporary = tempfile::tempdir().context("cannot make a temporary folder")?;
+    let certificates = arguments.certificates.as_deref().unwrap_or(temporary.path());
+    // Rows are added one by one; if this run is interrupted, those that are done stay in this file.
+    let partial = PathBuf::from(format!("{}.partial", arguments.output.display()));
+    let place = || format!("cannot write {}", partial.display());
+    let mut rows = File::create(&partial).with_context(place)?;
+    rows.write_all(HEADER.as_bytes()).with_context(place)?;
+    let bar = progress(instances.len())?;
+    let mut all = Vec::new();
+    for instance in &instances {
+        let name = format!("{} {}", instance.model, instance.property);
+        bar.set_message(name.clone());
+        let folder = &arguments.folders[instance.folder];
+        let kept = certificates.join(certificate_name(&arguments.folders, instance));
+        let ended =
+            one(&prover, &checker, folder, instance, &kept, &|text| bar.suspend(|| eprintln!("{name}: {text}")))?;
+        rows.write_all(row(folder, instance, &ended).as_bytes()).with_context(place)?;
+        if !ended.holds() {
+            let found = ended.checked.as_ref().map_or("no certificate", |checked| checked.verdict);
+            let verdict = ended.verdict;
+            bar.suspend(|| eprintln!("{name}: NOT CONFIRMED: scalecert says {verdict}, scalecheck: {found}"));
+        }
+        all.push(ended);
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    let target = &arguments.output;
+    fs::rename(&partial, target).with_context(|| format!("cannot write {}", target.display()))?;
+    println!("{}", summary(&arguments.folders, &all));
+    println!("wrote {}", target.display());
+    let wrong = all.iter().filter(|ended| !ended.holds()).count();
+    if wrong > 0 {
+        println!("NOT CONFIRMED: scalecheck did not confirm {wrong} of the answers; this must never happen, report it");
+        return Ok(1);
+    }
+    println!("scalecheck confirmed every certified and every refuted instance");
+    Ok(0)
+}
+
+/// The instances of a folder that the filter lets through.
+fn read(folder: usize, path: &Path, arguments: &Arguments) -> Result<Vec<Instance>> {
+    let path = path.join("instances.csv");
+    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let mut found = Vec::new();
+    for (line, text) in (1..).zip(text.lines()).filter(|(_, text)| !text.trim().is_empty()) {
+        let at = || format!("{}:{line}", path.display());
+        let fields: Vec<&str> = text.split(',').map(str::trim).collect();
+        let &[model, property, timeout] = &fields[..] else {
+            bail!("{}: model,property,seconds is needed, not {} fields", at(), fields.len());
+        };
+        let own: f64 = timeout.parse().with_context(|| format!("{}: `{timeout}` is not a number", at()))?;
+        let timeout = arguments.timeout.unwrap_or(own);
+        if Duration::try_from_secs_f64(timeout).is_err() {
+            bail!("{}: a timeout is a number of seconds that is not negative", at());
+        }
+        if arguments.filter.as_ref().is_none_or(|wanted| text.contains(wanted)) {
+            let (model, property) = (model.to_owned(), property.to_owned());
+            found.push(Instance { folder, line, model, property, timeout });
+        }
+    }
+    Ok(found)
+}
+
+/// Where the certificate of an instance goes, in a folder named after that of the instance.
+fn certificate_name(folders: &[PathBuf], instance: &Instance) -> PathBuf {
+    let name = |folder: &PathBuf| {
+        let folder = fs::canonicalize(folder).unwrap_or_else(|_| folder.clone());
+        folder.file_name().unwrap_or_default().display().to_string()
+    };
+    let mut folder = name(&folders[instance.folder]);
+    if folders[..instance.folder].iter().any(|earlier| name(earlier) == folder) {
+        folder += &format!("-{}", instance.folder + 1);
+    }
+    let stem = |path: &str| Path::new(path).file_stem().unwrap_or_default().display().to_string();
+    let file = format!("{:04}-{}-{}.cert.json.gz", instance.line, stem(&instance.model), stem(&instance.property));
+    Path::new(&folder).join(file)
+}
+
+fn timed(command: &mut Command) -> Result<(Output, f64)> {
+    let start = Instant::now();
+    let output = command.output().with_context(|| format!("cannot start {}", command.get_program().display()))?;
+    Ok((output, start.elapsed().as_secs_f64()))
+}
+
+/// Proves and checks one instance; `say` tells what went wrong with it.
+fn one(
+    prover: &Path,
+    checker: &Path,
+    folder: &Path,
+    instance: &Instance,
+    kept: &Path,
+    say: &dyn Fn(&str),
+) -> Result<Ended> {
+    let parent = kept.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
+    // One of an earlier run is no answer of this one.
+    if kept.exists() {
+        fs::remove_file(kept).with_context(|| format!("cannot replace {}", kept.display()))?;
+    }
+    let mut about = vec!["--model".into(), folder.join(&instance.model).into_os_string()];
+    about.extend(["--property".into(), folder.join(&instance.property).into_os_string()]);
+    let mut prove = Command::new(prover);
+    prove.arg("prove").args(&about).arg("-o").arg(kept).args(["--timeout", &instance.timeout.to_string()]);
+    let (output, seconds) = timed(&mut prove)?;
+    let verdict = match output.status.code() {
+        Some(0) => "certified",
+        Some(10) => "refuted",
+        Some(20) => "unknown",
+        _ => "error",
+    };
+    if verdict == "error" {
+        say(&format!("{}: {}", output.status, String::from_utf8_lossy(&output.stderr).trim()));
+    }
+    let checked = if kept.exists() { Some(check(checker, &about, kept, say)?) } else { None };
+    Ok(Ended { folder: instance.folder, verdict, seconds, checked })
+}
+
+fn check(checker: &Path, about: &[std::ffi::OsString], kept: &Path, say: &dyn Fn(&str)) -> Result<Checked> {
+    let (output, seconds) = timed(Command::new(checker).arg("verify").args(about).arg(kept))?;
+    let verdict = match output.status.code() {
+        Some(0) => "verified",
+        Some(10) => "refuted",
+        Some(1) => "rejected",
+        Some(2) => "malformed",
+        Some(3) => "mismatch",
+        Some(4) => "limit",
+        _ => "error",
+    };
+    let bytes = fs::read(kept).with_context(|| format!("cannot read {}", kept.display()))?;
+    let proofs = |certificate: certificate::Certificate| certificate.answers.into_iter().filter_map(|a| a.proof);
+    let cases = match certificate::parse(&bytes) {
+        Ok(certificate) => proofs(certificate).map(|proof| proof.nodes.len()).sum(),
+        Err(error) => {
+            say(&error.to_string());
+            0
+        }
+    };
+    Ok(Checked { seconds, verdict, cases, bytes: bytes.len() as u64 })
+}
+
+/// The row of an instance in the table of results.
+fn row(folder: &Path, instance: &Instance, ended: &Ended) -> String {
+    // No name of a line has a comma in it; that of a folder may.
+    let folder = folder.display().to_string();
+    let quoted = folder.contains([',', '"', '\n']).then(|| format!("\"{}\"", folder.replace('"', "\"\"")));
+    let checked = ended
+        .checked
+        .as_ref()
+        .map_or(",,,".to_owned(), |c| format!("{:.6},{},{},{}", c.seconds, c.verdict, c.cases, c.bytes));
+    let (model, property, verdict) = (&instance.model, &instance.property, ended.verdict);
+    format!("{},{model},{property},{verdict},{:.6},{checked}\n", quoted.unwrap_or(folder), ended.seconds)
+}
+
+/// What became of the instances of each folder.
+fn summary(folders: &[PathBuf], all: &[Ended]) -> Table {
+    let mut table = Table::new();
+    table.load_style(UTF8_HORIZONTAL_ONLY).set_header([
+        "folder",
+        "certified",
+        "refuted",
+        "unknown",
+        "error",
+        "prove s",
+        "check s",
+        "check / prove",
+        "median",
+        "largest",
+    ]);
+    for (i, folder) in folders.iter().enumerate() {
+        let of: Vec<&Ended> = all.iter().filter(|ended| ended.folder == i).collect();
+        let certified: Vec<&Ended> = of.iter().copied().filter(|ended| ended.verdict == "certified").collect();
+        let proving = |of: &[&Ended]| of.iter().map(|ended| ended.seconds).sum::<f64>();
+        let checks = |of: &[&Ended]| of.iter().filter_map(|e| e.checked.as_ref()).map(|c| c.seconds).sum::<f64>();
+        let mut sizes: Vec<u64> = of.iter().filter_map(|ended| Some(ended.checked.as_ref()?.bytes)).collect();
+        sizes.sort_unstable();
+        let size = |size: Option<&u64>| size.map_or("–".to_owned(), |size| format!("{size} B"));
+        let count = |verdict| of.iter().filter(|ended| ended.verdict == verdict).count().to_string();
+        let ratio = checks(&certified) / proving(&certified);
+        let mut cells = vec![folder.display().to_string()];
+        cells.extend(["certified", "refuted", "unknown", "error"].map(count));
+        cells.extend([format!("{:.2}", proving(&of)), format!("{:.2}", checks(&of))]);
+        cells.push(if certified.is_empty() { "–".to_owned() } else { format!("{ratio:.3}") });
+        cells.extend([size(sizes.get(sizes.len() / 2)), size(sizes.last())]);
+        table.add_row(cells);
+    }
+    table
+}
+
+/// A line on the terminal that says which instance is worked on.
+fn progress(instances: usize) -> Result<ProgressBar> {
+    if !std::io::stderr().is_terminal() {
+        return Ok(ProgressBar::hidden());
+    }
+    let style = ProgressStyle::with_template("{pos}/{len} {elapsed} {wide_msg}")?;
+    let bar = ProgressBar::new(instances as u64).with_style(style);
+    bar.enable_steady_tick(Duration::from_millis(200));
+    Ok(bar)
+}
