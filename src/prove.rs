@@ -212,7 +212,7 @@ pub fn decide(
         skipped: vec![],
     };
     let answer = Answer { row, ..Answer::default() };
-    match branch::search(problem, &graph, &stop, &confirm) {
+    match branch::search(problem, &graph, &stop, &confirm)? {
         Some(branch::End::Reached(point)) => {
             let variables = problem.tensors.iter().position(|t| matches!(t.op, Op::Variables(_)));
             if let (Some(deviation), Some(t)) = (exact(&point), variables) {

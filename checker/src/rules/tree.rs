@@ -21,6 +21,8 @@ pub struct Established {
     pub slack: Vec<Option<Rational>>,
     /// The first cell that no tree excludes.
     pub open: Option<Error>,
+    /// (node, cell) of all leaves and the cells that are not closed there, for a prover that goes on from them.
+    pub open_leaves: Vec<(usize, usize)>,
     /// Multiply–accumulates that it took.
     pub work: u64,
 }
@@ -42,7 +44,7 @@ struct Reach {
 /// Walks the trees of `proof`. A cell left open is not an error here, so that a prover can ask how far a proof reaches;
 /// [`check`] makes it one.
 pub fn walk(problem: &Problem, proof: &Proof, max_work: u64) -> Result<Established> {
-    let mut walk = Walk { problem, proof, max_work, work: 0, tree: vec![] };
+    let mut walk = Walk { problem, proof, max_work, work: 0, tree: vec![], open_leaves: vec![] };
     let (mut found, mut open_cases): (Vec<Option<Reach>>, Vec<Open<'_>>) = (vec![None; problem.cells.len()], vec![]);
     let mut root = Case::root(problem)?;
     for refine in &proof.refine {
@@ -55,7 +57,7 @@ pub fn walk(problem: &Problem, proof: &Proof, max_work: u64) -> Result<Establish
             walk.tree = vec![Reach::default(); problem.cells.len()];
             Open { case: root.clone(), closed: vec![None; problem.cells.len()] }
         });
-        if let Some((low, high)) = walk.node(open, node, &place).map_err(|e| e.within(&place))? {
+        if let Some((low, high)) = walk.node(open, i, node, &place).map_err(|e| e.within(&place))? {
             open_cases.push(high);
             open_cases.push(low);
         } else if open_cases.is_empty() && !settle(&mut found, &walk.tree) {
@@ -71,6 +73,7 @@ pub fn walk(problem: &Problem, proof: &Proof, max_work: u64) -> Result<Establish
     Ok(Established {
         open: found.iter().find_map(|reach| reach.open.clone()),
         slack: found.into_iter().map(|r| r.worst.filter(|_| !r.unbounded).map(|w| Rational::clone(&w))).collect(),
+        open_leaves: walk.open_leaves,
         work: walk.work,
     })
 }
@@ -107,18 +110,19 @@ struct Walk<'p> {
     work: u64,
     /// By cell, what the tree at hand says so far.
     tree: Vec<Reach>,
+    open_leaves: Vec<(usize, usize)>,
 }
 
 impl<'p> Walk<'p> {
     /// Works through one node; the children if it splits.
-    fn node(&mut self, open: Open<'p>, node: &Node, place: &str) -> Result<Option<(Open<'p>, Open<'p>)>> {
+    fn node(&mut self, open: Open<'p>, at: usize, node: &Node, place: &str) -> Result<Option<(Open<'p>, Open<'p>)>> {
         let Open { mut case, mut closed } = open;
         for refine in &node.refine {
             self.refine(&mut case, refine)?;
         }
         let mut slacks = if node.close.is_empty() { vec![] } else { self.close(&mut case, &node.close)? };
         match &node.end {
-            End::Split { tensor, element, at } => {
+            End::Split { tensor, element, at: threshold } => {
                 case.ensure(*tensor)?;
                 self.spend(*tensor, 0, 0)?;
                 for (entry, slack) in node.close.iter().zip(slacks) {
@@ -126,7 +130,7 @@ impl<'p> Walk<'p> {
                         closed[entry.cell] = Some(Arc::new(slack));
                     }
                 }
-                let (low, high) = split::split(case, *tensor, *element, at);
+                let (low, high) = split::split(case, *tensor, *element, threshold);
                 return Ok(Some((Open { case: low, closed: closed.clone() }, Open { case: high, closed })));
             }
             End::Leaf => {
@@ -141,6 +145,9 @@ impl<'p> Walk<'p> {
                         }
                         (None, None) => (None, true),
                     };
+                    if open {
+                        self.open_leaves.push((at, i));
+                    }
                     if open && reach.open.is_none() {
                         let misses = slack.as_ref().map_or_else(
                             || "nothing is said of it".to_owned(),

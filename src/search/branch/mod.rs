@@ -7,14 +7,17 @@ pub mod tree;
 pub mod variables;
 
 use crate::emit::Builder;
-use crate::graph::{Graph, Op};
+use crate::graph::{Graph, Halfspace, Op};
 use crate::relax::batch::{Config as Slopes, Engine, Matrix, Targets};
 use descent::Point;
 use root::Root;
-use scalecheck::certificate::ProofText;
+use scalecheck::certificate::{Proof, ProofText};
+use scalecheck::error::Error;
 use scalecheck::problem::Problem;
-use std::sync::Mutex;
+use scalecheck::rules::tree as tree_rules;
+use scalecheck::verify::Config as CheckConfig;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 use tree::{Closing, Tree, refinement};
 
@@ -53,154 +56,167 @@ impl Stop<'_> {
 
 /// How a search ended.
 pub enum End {
+    /// A proof that the exact rules accept.
     Proven(Box<ProofText>),
-    /// A point that reaches a cell in floating point.
+    /// A point that exactly reaches a cell.
     Reached(Point),
     Unknown,
 }
 
+/// A tree, the cells that it is to exclude, and what works on it.
+struct Part<'s, 'g> {
+    tree: Tree,
+    cells: Vec<usize>,
+    search: Kind<'s, 'g>,
+}
+
+enum Kind<'s, 'g> {
+    /// Nothing: the root alone, with default slopes.
+    Root,
+    Variables(variables::Search<'s, 'g>),
+    Neurons(neurons::Search<'s, 'g>),
+}
+
+/// Most times that leaves which the exact rules leave open are worked on again.
+const REPAIRS: usize = 6;
+
+/// For the slopes and multipliers of a case of neurons, and of the root.
+const SLOPES: Slopes = Slopes { iterations: 20, slope_step: 0.1, multiplier_step: 0.1, decay: 0.96 };
+/// For the slopes of a case of variables, which is soon halved again.
+const FEW_SLOPES: Slopes = Slopes { iterations: 4, slope_step: 0.25, multiplier_step: 0.1, decay: 0.85 };
+
 /// Searches for a proof or for a point. `confirm` says whether a point exactly reaches a cell. `None` if the problem is
-/// of a kind that the search does not know.
+/// of a kind that the search does not know. An error is a defect: the checker does not understand the proof.
 pub fn search(
     problem: &Problem,
     graph: &Graph,
     stop: &Stop<'_>,
     confirm: &(dyn Fn(&[Vec<f64>]) -> bool + Sync),
-) -> Option<End> {
-    let engine = Engine::new(graph)?;
+) -> Result<Option<End>, Error> {
+    let Some(engine) = Engine::new(graph) else { return Ok(None) };
     let boxes = graph.blocks.iter().all(|b| b.groups.is_empty());
     let all_cells: Vec<usize> = (0..problem.cells.len()).collect();
-    let debug = std::env::var("SCALECERT_DEBUG").is_ok();
-    let begin = Instant::now();
-    let say = |what: &str| {
-        if debug {
-            eprintln!("{:8.3} {what}", begin.elapsed().as_secs_f64());
+    let reached = Mutex::new(None);
+    // True if a point reaches a cell: first in floating point, then exactly.
+    let harms = |point: &[Vec<f64>]| {
+        let at: Vec<Matrix> = point.iter().map(|p| Matrix::from_column_slice(p.len(), 1, p)).collect();
+        let output = graph.evaluate(&at).swap_remove(graph.output);
+        let slack = |h: &Halfspace| h.bound + h.objective.iter().map(|&(i, a)| a * output[(i, 0)]).sum::<f64>();
+        let rows = |cell: usize| graph.halfspaces.iter().filter(move |h| h.cell == cell);
+        let found = all_cells.iter().any(|&cell| rows(cell).all(|h| slack(h) >= 0.0)) && confirm(point);
+        if found {
+            *reached.lock().unwrap_or_else(PoisonError::into_inner) = Some(point.to_vec());
         }
+        found
     };
-    let attack = |cells: &[usize], from: &[Point], starts: usize, steps: usize, seed: u64| -> Option<Point> {
-        if !boxes {
-            return None;
-        }
-        let found = descent::ascend(graph, cells, from, &descent::Config { starts, steps, seed })?;
-        (found.slack >= 0.0 && confirm(&found.point)).then_some(found.point)
+    let attack = |cells: &[usize], starts: usize, steps: usize, seed: u64| {
+        let found = boxes.then(|| descent::ascend(graph, cells, &[], &descent::Config { starts, steps, seed }));
+        found.flatten().filter(|found| found.slack >= 0.0 && confirm(&found.point)).map(|found| found.point)
     };
-    if let Some(point) = attack(&all_cells, &[], 4, 20, 1) {
-        return Some(End::Reached(point));
+    if let Some(point) = attack(&all_cells, 4, 20, 1) {
+        return Ok(Some(End::Reached(point)));
     }
-    say("first attack");
     let mut root = Root::new(&engine);
-    say("root");
-    if debug {
-        let unstable: Vec<usize> = root.case.ranges.iter().map(|r| r.unstable.len()).collect();
-        eprintln!("unstable {unstable:?}");
+    let (mut plain, mut open) = by_default(&engine, &root, &all_cells);
+    let few = boxes && graph.blocks.iter().map(|b| b.lower.len()).sum::<usize>() <= FEW_VARIABLES;
+    if !open.is_empty() {
+        if let Some(point) = attack(&open, 32, 60, 2) {
+            return Ok(Some(End::Reached(point)));
+        }
+        if !few {
+            root.optimise(&engine, &SLOPES, || !stop.now());
+            (plain, open) = by_default(&engine, &root, &all_cells);
+        }
     }
-    let mut first = Tree::new();
-    let mut open = plain(&engine, &root, &all_cells, &mut first);
-    say(&format!("open cells {open:?}"));
-    let mut builder = Builder::new(problem);
-    let few = graph.blocks.iter().map(|b| b.lower.len()).sum::<usize>() <= FEW_VARIABLES;
-    let mut trees = Vec::new();
-    if open.is_empty() {
-        trees.push(first);
-        return Some(finish(&engine, problem, &root, trees, builder));
+    let mut parts: Vec<Part<'_, '_>> = Vec::new();
+    let closed = all_cells.iter().copied().filter(|cell| !open.contains(cell)).collect::<Vec<_>>();
+    if !closed.is_empty() {
+        parts.push(Part { tree: plain, cells: closed, search: Kind::Root });
     }
-    if let Some(point) = attack(&open, &[], 32, 60, 2) {
-        return Some(End::Reached(point));
+    let proven = if open.is_empty() {
+        true
+    } else if few {
+        let of_block = |b: usize| graph.tensors.iter().position(|t| matches!(t.op, Op::Variables(v) if v == b));
+        let tensors = (0..graph.blocks.len()).map(|b| of_block(b).unwrap_or_default()).collect();
+        let search = variables::Search { engine: &engine, problem, root: &root.case, config: FEW_SLOPES, tensors };
+        let (mut tree, stack) = search.start(&open);
+        let proven = search.run(&mut tree, stack, stop, &harms);
+        parts.push(Part { tree, cells: open, search: Kind::Variables(search) });
+        proven
+    } else {
+        open.iter().all(|&cell| {
+            let halfspace = easiest(&engine, &root, cell);
+            let search = neurons::Search { engine: &engine, root: &root.case, halfspace, config: SLOPES };
+            let (mut tree, heap) = search.start();
+            let proven = search.run(&mut tree, heap, stop, &harms);
+            parts.push(Part { tree, cells: vec![cell], search: Kind::Neurons(search) });
+            proven
+        })
+    };
+    let found = || reached.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(point) = found() {
+        return Ok(Some(End::Reached(point)));
     }
-    say("second attack");
-    if few && boxes {
-        let tensors: Vec<usize> = (0..graph.blocks.len())
-            .map(|b| graph.tensors.iter().position(|t| matches!(t.op, Op::Variables(v) if v == b)).unwrap_or_default())
-            .collect();
-        let search = variables::Search {
-            engine: &engine,
-            problem,
-            root: &root.case,
-            worth: std::env::var("WORTH").map_or(0.99, |w| w.parse().unwrap()),
-            config: Slopes { iterations: std::env::var("ITER").map_or(0, |w| w.parse().unwrap()), slope_step: 0.25, multiplier_step: 0.1, decay: 0.85 },
-            tensors,
-        };
-        let reached = Mutex::new(None);
-        let harms = |point: &[Vec<f64>]| {
-            let at: Vec<Matrix> = point.iter().map(|p| Matrix::from_column_slice(p.len(), 1, p)).collect();
-            let output = graph.evaluate(&at).swap_remove(graph.output);
-            let reaches = all_cells.iter().any(|&cell| {
-                graph
-                    .halfspaces
-                    .iter()
-                    .filter(|h| h.cell == cell)
-                    .all(|h| h.bound + h.objective.iter().map(|&(i, a)| a * output[(i, 0)]).sum::<f64>() >= 0.0)
-            });
-            let found = reaches && confirm(point);
-            if found {
-                *reached.lock().unwrap_or_else(|e| e.into_inner()) = Some(point.to_vec());
-            }
-            found
-        };
-        let end = search.run(open, stop, &harms);
-        say("searched");
-        return Some(match (end, reached.into_inner().unwrap_or_else(|e| e.into_inner())) {
-            (_, Some(point)) => End::Reached(point),
-            (variables::End::Proven(tree), None) => {
-                if debug {
-                    eprintln!("nodes {}", tree.nodes.len());
-                }
-                if !first.nodes[0].close.is_empty() {
-                    trees.push(first);
-                }
-                trees.push(tree);
-                finish(&engine, problem, &root, trees, builder)
-            }
-            (variables::End::Open, None) => End::Unknown,
-        });
+    if !proven {
+        return Ok(Some(End::Unknown));
     }
-    let slopes = Slopes { iterations: 20, slope_step: 0.1, multiplier_step: 0.1, decay: 0.96 };
-    root.optimise(&engine, &slopes, || !stop.now());
-    say("optimised root");
-    if debug {
-        let unstable: Vec<usize> = root.case.ranges.iter().map(|r| r.unstable.len()).collect();
-        eprintln!("unstable {unstable:?}");
-    }
-    first = Tree::new();
-    open = plain(&engine, &root, &all_cells, &mut first);
-    say(&format!("open cells {open:?}"));
-    if !first.nodes[0].close.is_empty() {
-        trees.push(first);
-    }
-    for (position, &cell) in open.iter().enumerate() {
-        let rows: Vec<usize> = (0..graph.halfspaces.len()).filter(|&h| graph.halfspaces[h].cell == cell).collect();
-        // One row at a time: the search for the first that can be excluded.
-        let search = neurons::Search { engine: &engine, root: &root.case, halfspace: rows[0], config: slopes };
-        let _ = position;
-        match search.run(stop) {
-            neurons::End::Proven(tree) => {
-                say(&format!("cell {cell} proven, nodes {}", tree.nodes.len()));
-                trees.push(tree);
-            }
-            neurons::End::Open => {
-                say(&format!("cell {cell} open"));
-                return Some(End::Unknown);
+    for _ in 0..REPAIRS {
+        let proof = text(&engine, problem, &root, &parts);
+        let established = tree_rules::walk(problem, &Proof::new(&proof, problem)?, CheckConfig::default().max_work)?;
+        if established.open.is_none() {
+            return Ok(Some(End::Proven(Box::new(proof))));
+        }
+        // Where rounding made the difference, the search goes on.
+        let mut first = 0;
+        for part in &mut parts {
+            let order = part.tree.preorder();
+            let mut leaves: Vec<usize> = established
+                .open_leaves
+                .iter()
+                .filter(|(at, cell)| (first..first + order.len()).contains(at) && part.cells.contains(cell))
+                .map(|(at, _)| order[at - first])
+                .collect();
+            first += order.len();
+            leaves.dedup();
+            let done = leaves.is_empty()
+                || match &part.search {
+                    Kind::Root => false,
+                    Kind::Variables(search) => {
+                        let stack = search.reopen(&mut part.tree, &leaves, &part.cells);
+                        search.run(&mut part.tree, stack, stop, &harms)
+                    }
+                    Kind::Neurons(search) => {
+                        let heap = search.reopen(&mut part.tree, &leaves);
+                        search.run(&mut part.tree, heap, stop, &harms)
+                    }
+                };
+            if !done {
+                return Ok(Some(found().map_or(End::Unknown, End::Reached)));
             }
         }
     }
-    let _ = &mut builder;
-    Some(finish(&engine, problem, &root, trees, builder))
+    Ok(Some(End::Unknown))
 }
 
-/// Closes the cells that default slopes exclude at the root; the others.
-fn plain(engine: &Engine<'_>, root: &Root, cells: &[usize], tree: &mut Tree) -> Vec<usize> {
-    let (graph, slack) = (engine.graph, root_slack(engine, root));
-    let excluded = |cell: &usize| {
-        graph.halfspaces.iter().enumerate().position(|(k, h)| h.cell == *cell && slack[k] < -margin(h.bound))
-    };
-    let mut open = Vec::new();
-    for cell in cells {
-        match excluded(cell) {
+/// The row of a cell that is closest to being excluded at the root.
+fn easiest(engine: &Engine<'_>, root: &Root, cell: usize) -> usize {
+    let slack = root_slack(engine, root);
+    let rows = (0..slack.len()).filter(|&h| engine.graph.halfspaces[h].cell == cell);
+    rows.min_by(|&a, &b| slack[a].total_cmp(&slack[b])).unwrap_or_default()
+}
+
+/// A root alone that closes the cells which default slopes exclude, and the other cells.
+fn by_default(engine: &Engine<'_>, root: &Root, cells: &[usize]) -> (Tree, Vec<usize>) {
+    let (halfspaces, slack) = (&engine.graph.halfspaces, root_slack(engine, root));
+    let (mut tree, mut open) = (Tree::new(), Vec::new());
+    for &cell in cells {
+        let excluded = |&h: &usize| halfspaces[h].cell == cell && slack[h] < -10.0 * margin(halfspaces[h].bound);
+        match (0..slack.len()).find(excluded) {
             Some(halfspace) => tree.nodes[0].close.push(Closing { halfspace, slopes: None, betas: vec![] }),
-            None => open.push(*cell),
+            None => open.push(cell),
         }
     }
-    open
+    (tree, open)
 }
 
 /// The slack of every halfspace at the root, with default slopes.
@@ -217,10 +233,9 @@ fn root_slack(engine: &Engine<'_>, root: &Root) -> Vec<f64> {
     graph.halfspaces.iter().zip(bound).map(|(h, bound)| bound + h.bound).collect()
 }
 
-fn finish(engine: &Engine<'_>, problem: &Problem, root: &Root, trees: Vec<Tree>, mut builder: Builder<'_>) -> End {
+fn text(engine: &Engine<'_>, problem: &Problem, root: &Root, parts: &[Part<'_, '_>]) -> ProofText {
+    let mut builder = Builder::new(problem);
     let refine = root.refinements.iter().map(|r| refinement(r, engine, &mut builder)).collect();
-    let nodes = trees.iter().flat_map(|tree| tree.text(engine, problem, &mut builder)).collect();
-    let mut proof = builder.finish(nodes);
-    proof.refine = refine;
-    End::Proven(Box::new(proof))
+    let nodes = parts.iter().flat_map(|part| part.tree.text(engine, problem, &mut builder)).collect();
+    ProofText { refine, ..builder.finish(nodes) }
 }

@@ -2,7 +2,7 @@
 //! slopes and multipliers (β-CROWN, Wang et al. 2021), the neuron chosen by trying the most promising ones (FSB, De Palma
 //! et al. 2021).
 
-use super::tree::{Closing, Slopes, Split, Tree, nearest, quantise, restore};
+use super::tree::{Closing, Slopes, Split, Tree, quantise, restore};
 use super::{Stop, margin};
 use crate::relax::batch::{Beta, Case, Config, Engine, Matrix, Range, Targets, optimise};
 use rayon::prelude::*;
@@ -16,7 +16,7 @@ const BATCH: usize = 24;
 const TRIED: usize = 8;
 
 /// A case that is still open.
-struct Open {
+pub struct Open {
     /// The slack that is to fall below zero.
     slack: f64,
     node: usize,
@@ -44,6 +44,8 @@ impl Ord for Open {
 /// What became of a case that was split.
 struct Divided {
     node: usize,
+    /// Where the relaxed network attains its bound.
+    point: Vec<Vec<f64>>,
     layer: usize,
     neuron: usize,
     /// The low and the high child: slack, slopes, multipliers.
@@ -56,13 +58,6 @@ pub struct Search<'s, 'g> {
     /// The row that is shown negative.
     pub halfspace: usize,
     pub config: Config,
-}
-
-/// How a search ended.
-pub enum End {
-    Proven(Tree),
-    /// Not decided in time, or no neuron was left to split.
-    Open,
 }
 
 impl Search<'_, '_> {
@@ -114,20 +109,54 @@ impl Search<'_, '_> {
         self.engine.graph.halfspaces[self.halfspace].bound
     }
 
-    /// Searches until all cases are closed or it is to stop.
-    pub fn run(&self, stop: &Stop<'_>) -> End {
+    /// The whole domain as the only case, with slopes that are optimised for longer.
+    pub fn start(&self) -> (Tree, Vec<Open>) {
         let mut tree = Tree::new();
-        let mut heap = BinaryHeap::new();
-        let start = self.start();
+        let start = self.whole();
         if start.slack < -margin(self.bound_of()) {
             tree.nodes[0].close.push(self.closing(&start.slopes, &start.betas));
-            return End::Proven(tree);
+            return (tree, vec![]);
         }
-        heap.push(start);
+        (tree, vec![start])
+    }
+
+    /// Opens leaves again that the exact rules do not close.
+    pub fn reopen(&self, tree: &mut Tree, leaves: &[usize]) -> Vec<Open> {
+        let open = |&node: &usize| {
+            let closing = tree.nodes[node].close.first();
+            let known = |layer: usize, neuron: usize| {
+                let betas = closing.map_or(&[][..], |c| &c.betas);
+                betas.iter().find(|b| (b.layer, b.neuron) == (layer, neuron)).map_or(0.0, |b| b.value)
+            };
+            let beta = |(split, high): (&Split, bool)| match *split {
+                Split::Neuron(layer, neuron) => {
+                    let sign = if high { 1.0 } else { -1.0 };
+                    Some(Beta { layer, neuron, sign, value: known(layer, neuron), scale: 0.1 })
+                }
+                Split::Variable(..) => None,
+            };
+            let betas = tree.path(node).into_iter().filter_map(beta).collect();
+            let slopes = closing.and_then(|c| c.slopes.clone()).unwrap_or_default();
+            Open { slack: 0.0, node, slopes, betas }
+        };
+        let opened = leaves.iter().map(open).collect();
+        leaves.iter().for_each(|&node| tree.nodes[node].close.clear());
+        opened
+    }
+
+    /// Searches until all cases are closed, or it is to stop, or a case has no neuron left. True if all are closed.
+    pub fn run(
+        &self,
+        tree: &mut Tree,
+        open: Vec<Open>,
+        stop: &Stop<'_>,
+        harms: &(dyn Fn(&[Vec<f64>]) -> bool + Sync),
+    ) -> bool {
+        let mut heap = BinaryHeap::from(open);
         let threads = rayon::current_num_threads();
         while !heap.is_empty() {
             if stop.now() {
-                return End::Open;
+                return false;
             }
             let mut batch = Vec::new();
             while batch.len() < BATCH * threads
@@ -140,8 +169,11 @@ impl Search<'_, '_> {
                 .par_chunks(size)
                 .map(|part| self.divide(part))
                 .reduce(|| Some(vec![]), |a, b| Some([a?, b?].into_iter().flatten().collect()));
-            let Some(divided) = divided else { return End::Open };
+            let Some(divided) = divided else { return false };
             for divided in divided {
+                if harms(&divided.point) {
+                    return false;
+                }
                 let (low, high) = tree.split(divided.node, Split::Neuron(divided.layer, divided.neuron));
                 for (node, (slack, slopes, betas)) in [low, high].into_iter().zip(divided.children) {
                     if slack < -margin(self.bound_of()) {
@@ -153,7 +185,7 @@ impl Search<'_, '_> {
             }
             stop.report(heap.len(), tree.nodes.len(), heap.peek().map_or(0.0, |open| open.slack));
         }
-        End::Proven(tree)
+        true
     }
 
     fn closing(&self, slopes: &Arc<Slopes>, betas: &[Beta]) -> Closing {
@@ -161,8 +193,7 @@ impl Search<'_, '_> {
         Closing { halfspace: self.halfspace, slopes: Some(Arc::clone(slopes)), betas: used }
     }
 
-    /// The root, with slopes that are optimised for longer.
-    fn start(&self) -> Open {
+    fn whole(&self) -> Open {
         let cases = [self.root];
         let targets = self.targets(&cases, vec![0]);
         let alphas = self.engine.default_alphas(&targets);
@@ -189,14 +220,13 @@ impl Search<'_, '_> {
         for (k, case) in cases.iter().enumerate() {
             let (mut by_gap, mut by_worst) = (vec![], vec![]);
             for (l, range) in case.ranges.iter().enumerate() {
-                let (Some(gaps), Some(actual)) = (&primal.gaps[l], &primal.actual[l]) else { continue };
+                let Some(gaps) = &primal.gaps[l] else { continue };
                 let coefficients = trace.coefficients(engine, l);
                 for &i in &range.unstable {
                     let i = i as usize;
                     let v = coefficients.map_or(0.0, |c| c[(i, k)]);
                     let (low, high) = (range.low[i], range.high[i]);
                     let worst = v.abs() * (-low * high) / (high - low);
-                    let _ = actual;
                     by_gap.push((gaps[(i, k)], l, i, v.abs()));
                     by_worst.push((worst, l, i, v.abs()));
                 }
@@ -273,9 +303,10 @@ impl Search<'_, '_> {
                 let slopes = quantise(engine, &child_cases[c], &found.alphas, c, engine.layers.len());
                 (found.bound[c] + self.bound_of(), Arc::new(slopes), found.betas[c].clone())
             };
-            divided.push(Divided { node: open.node, layer, neuron, children: vec![child(2 * k), child(2 * k + 1)] });
+            let at = trace.maximiser.iter();
+            let point = at.map(|m| m.as_ref().map_or(vec![], |m| m.column(k).iter().copied().collect())).collect();
+            divided.push(Divided { node: open.node, point, layer, neuron, children: vec![child(2 * k), child(2 * k + 1)] });
         }
-        let _ = nearest;
         Some(divided)
     }
 }

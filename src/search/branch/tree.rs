@@ -78,6 +78,7 @@ pub struct Node {
     pub close: Vec<Closing>,
     /// The split, and the positions of the low and the high child.
     pub split: Option<(Split, usize, usize)>,
+    pub parent: Option<usize>,
 }
 
 /// Nodes by position; the first is the root.
@@ -94,31 +95,54 @@ impl Tree {
     /// Splits a node; the positions of its children.
     pub fn split(&mut self, node: usize, split: Split) -> (usize, usize) {
         let low = self.nodes.len();
-        self.nodes.push(Node::default());
-        self.nodes.push(Node::default());
+        for _ in 0..2 {
+            self.nodes.push(Node { parent: Some(node), ..Node::default() });
+        }
         self.nodes[node].split = Some((split, low, low + 1));
         (low, low + 1)
     }
 
+    /// Positions of the nodes in preorder.
+    pub fn preorder(&self) -> Vec<usize> {
+        let (mut open, mut order) = (vec![0], Vec::with_capacity(self.nodes.len()));
+        while let Some(at) = open.pop() {
+            order.push(at);
+            if let Some((_, low, high)) = &self.nodes[at].split {
+                open.extend([*high, *low]);
+            }
+        }
+        order
+    }
+
+    /// The splits above a node, from the root down; true for the high side.
+    pub fn path(&self, node: usize) -> Vec<(&Split, bool)> {
+        let (mut path, mut at) = (Vec::new(), node);
+        while let Some(parent) = self.nodes[at].parent {
+            if let Some((split, _, high)) = &self.nodes[parent].split {
+                path.push((split, *high == at));
+            }
+            at = parent;
+        }
+        path.reverse();
+        path
+    }
+
     /// The nodes in preorder, as text.
     pub fn text(&self, engine: &Engine<'_>, problem: &Problem, builder: &mut Builder<'_>) -> Vec<NodeText> {
-        let (mut open, mut texts) = (vec![0], Vec::with_capacity(self.nodes.len()));
-        while let Some(at) = open.pop() {
+        let mut texts = Vec::with_capacity(self.nodes.len());
+        for at in self.preorder() {
             let node = &self.nodes[at];
             let refine = node.refine.iter().map(|r| refinement(r, engine, builder)).collect();
             let close: Vec<CloseText> =
                 node.close.iter().map(|closing| close(closing, engine, problem, builder)).collect();
-            let split = node.split.as_ref().map(|(split, low, high)| {
-                open.extend([*high, *low]);
-                match split {
-                    Split::Neuron(layer, neuron) => SplitText {
-                        tensor: builder.tensor(engine.layers[*layer].tensor),
-                        element: *neuron,
-                        at: Rational::zero().to_string(),
-                    },
-                    Split::Variable(tensor, element, at) => {
-                        SplitText { tensor: builder.tensor(*tensor), element: *element, at: at.to_string() }
-                    }
+            let split = node.split.as_ref().map(|(split, ..)| match split {
+                Split::Neuron(layer, neuron) => SplitText {
+                    tensor: builder.tensor(engine.layers[*layer].tensor),
+                    element: *neuron,
+                    at: Rational::zero().to_string(),
+                },
+                Split::Variable(tensor, element, at) => {
+                    SplitText { tensor: builder.tensor(*tensor), element: *element, at: at.to_string() }
                 }
             });
             let close = (!close.is_empty()).then_some(close);

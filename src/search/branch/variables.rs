@@ -3,6 +3,7 @@
 
 use super::tree::{Closing, Refinement, Slopes, Split, Tree, quantise};
 use super::{Stop, margin};
+use crate::graph::float;
 use crate::relax::batch::{Case, Config, Engine, Matrix, Range, Targets, Trace, optimise};
 use num::FromPrimitive;
 use rayon::prelude::*;
@@ -10,11 +11,13 @@ use scalecheck::number::Rational;
 use scalecheck::problem::Problem;
 use std::sync::Arc;
 
+/// Part of what a layer's relaxations cost that is worth bounding anew.
+const WORTH: f64 = 0.995;
 /// Cases that one thread works on together.
 const BATCH: usize = 16;
 
 /// A case whose children are to be looked at.
-struct Open {
+pub struct Open {
     case: Case,
     node: usize,
     /// Cells that no case above has closed.
@@ -36,33 +39,66 @@ pub struct Search<'s, 'g> {
     pub engine: &'s Engine<'g>,
     pub problem: &'s Problem,
     pub root: &'s Case,
-    /// Part of what a layer's relaxations cost that is worth bounding anew.
-    pub worth: f64,
     /// For the slopes of cells that are still open.
     pub config: Config,
     /// Tensor of each block of variables.
     pub tensors: Vec<usize>,
 }
 
-pub enum End {
-    Proven(Tree),
-    Open,
-}
-
 impl Search<'_, '_> {
-    /// Searches until all cases are closed or it is to stop; `harms` is given points that may reach an unsafe cell.
-    pub fn run(&self, cells: Vec<usize>, stop: &Stop<'_>, harms: &(dyn Fn(&[Vec<f64>]) -> bool + Sync)) -> End {
-        let mut tree = Tree::new();
-        let mut stack: Vec<Open> = Vec::new();
-        let mut root = self.root.clone();
-        let blocks = &self.engine.graph.blocks;
-        root.domain = Some(Arc::new(blocks.iter().map(|b| (b.lower.clone(), b.upper.clone())).collect()));
-        let looked = self.look(&[(root, cells)]).swap_remove(0);
+    /// The whole domain as the only case.
+    pub fn start(&self, cells: &[usize]) -> (Tree, Vec<Open>) {
+        let (mut tree, mut stack) = (Tree::new(), Vec::new());
+        let looked = self.look(&[(self.whole(), cells.to_vec())]).swap_remove(0);
         self.settle(&mut tree, &mut stack, 0, looked);
+        (tree, stack)
+    }
+
+    fn whole(&self) -> Case {
+        let blocks = &self.engine.graph.blocks;
+        let domain = blocks.iter().map(|b| (b.lower.clone(), b.upper.clone())).collect();
+        Case { domain: Some(Arc::new(domain)), ..self.root.clone() }
+    }
+
+    /// Opens leaves again that the exact rules do not close.
+    pub fn reopen(&self, tree: &mut Tree, leaves: &[usize], cells: &[usize]) -> Vec<Open> {
+        let open = |&node: &usize| {
+            let mut case = self.whole();
+            let mut domain = case.domain.as_deref().cloned().unwrap_or_default();
+            for (split, high) in tree.path(node) {
+                let Split::Variable(t, element, at) = split else { continue };
+                let Some(block) = self.tensors.iter().position(|own| own == t) else { continue };
+                let at = float(&(at - self.problem.tensors[*t].centre.get(*element)));
+                let (lower, upper) = &mut domain[block];
+                if high {
+                    lower[*element] = at;
+                } else {
+                    upper[*element] = at;
+                }
+            }
+            case.domain = Some(Arc::new(domain));
+            let none: Vec<Vec<f64>> = self.engine.graph.blocks.iter().map(|b| vec![1.0; b.lower.len()]).collect();
+            let split = self.choose(&case, &vec![None; none.len()], 0, &none);
+            Open { case, node, cells: cells.to_vec(), split, slack: 0.0 }
+        };
+        let stack = leaves.iter().map(open).collect();
+        leaves.iter().for_each(|&node| tree.nodes[node].close.clear());
+        stack
+    }
+
+    /// Searches until all cases are closed, or it is to stop, or `harms` finds that a point reaches an unsafe cell. True if
+    /// all are closed.
+    pub fn run(
+        &self,
+        tree: &mut Tree,
+        mut stack: Vec<Open>,
+        stop: &Stop<'_>,
+        harms: &(dyn Fn(&[Vec<f64>]) -> bool + Sync),
+    ) -> bool {
         let threads = rayon::current_num_threads();
         while !stack.is_empty() {
             if stop.now() {
-                return End::Open;
+                return false;
             }
             // Depth first within a window keeps memory small; the worst of the window first.
             let mut batch = stack.split_off(stack.len().saturating_sub(BATCH * threads / 2));
@@ -70,14 +106,6 @@ impl Search<'_, '_> {
             let mut nodes = Vec::with_capacity(2 * batch.len());
             for open in &mut batch {
                 let (block, element) = open.split;
-                let domain = open.case.domain.as_ref();
-                let width = domain.map_or(0.0, |d| d[block].1[element] - d[block].0[element]);
-                if width < 1e-9 {
-                    if std::env::var("SCALECERT_DEBUG").is_ok() {
-                        eprintln!("stuck: slack {} cells {:?} domain {:?}", open.slack, open.cells, domain);
-                    }
-                    return End::Open;
-                }
                 let (low, high, at) = self.halve(&open.case, block, element);
                 let split = Split::Variable(self.tensors[block], element, at);
                 let (a, b) = tree.split(open.node, split);
@@ -90,13 +118,13 @@ impl Search<'_, '_> {
             let looked: Vec<Looked> = cases.par_chunks(size).flat_map_iter(|part| self.look(part)).collect();
             for (node, looked) in nodes.into_iter().zip(looked) {
                 if looked.points.iter().any(|p| harms(p)) {
-                    return End::Open;
+                    return false;
                 }
-                self.settle(&mut tree, &mut stack, node, looked);
+                self.settle(tree, &mut stack, node, looked);
             }
             stop.report(stack.len(), tree.nodes.len(), stack.last().map_or(0.0, |open| open.slack));
         }
-        End::Proven(tree)
+        true
     }
 
     fn settle(&self, tree: &mut Tree, stack: &mut Vec<Open>, node: usize, looked: Looked) {
@@ -193,7 +221,7 @@ impl Search<'_, '_> {
     }
 
     /// The rows of every case and layer whose relaxation costs an open cell the most, worth bounding anew.
-    fn worthwhile(&self, cases: &[Case], best: &[(usize, usize, usize)], trace: &Trace) -> Vec<Vec<Vec<u32>>> {
+    fn worthwhile(&self, cases: &[Case], best: &[(usize, usize, usize)], trace: &Trace) -> Vec<Vec<Vec<(u32, f64)>>> {
         let engine = self.engine;
         let mut chosen = vec![vec![vec![]; engine.layers.len()]; cases.len()];
         for (case, chosen) in cases.iter().zip(&mut chosen).enumerate().map(|(i, (_, chosen))| (i, chosen)) {
@@ -210,14 +238,15 @@ impl Search<'_, '_> {
                 let total: f64 = scored.iter().map(|s| s.0).sum();
                 let mut sum = 0.0;
                 for (score, i) in scored {
-                    if sum > self.worth * total || score <= 0.0 {
+                    if sum > WORTH * total || score <= 0.0 {
                         break;
                     }
                     sum += score;
-                    chosen.push(i);
+                    let (low, high) = (range.low[i as usize], range.high[i as usize]);
+                    chosen.push((i, score / (high - low)));
                 }
             }
-            chosen.iter_mut().for_each(|rows| rows.sort_unstable());
+            chosen.iter_mut().for_each(|rows| rows.sort_unstable_by_key(|(i, _)| *i));
         }
         chosen
     }
@@ -245,16 +274,19 @@ impl Search<'_, '_> {
             }
             self.worthwhile(&cases, &best, &trace)
         };
+        // How much of what relaxations cost moves with each variable.
+        let zeros: Vec<Vec<f64>> = graph.blocks.iter().map(|b| vec![0.0; b.lower.len()]).collect();
+        let mut influence = vec![zeros; batch.len()];
         for (l, layer) in engine.layers.iter().enumerate() {
             let n = layer.centre.len();
-            let rows: Vec<&Vec<u32>> = chosen.iter().map(|layers| &layers[l]).collect();
+            let rows: Vec<&Vec<(u32, f64)>> = chosen.iter().map(|layers| &layers[l]).collect();
             let columns = 2 * rows.iter().map(|rows| rows.len()).sum::<usize>();
             if columns == 0 {
                 continue;
             }
             let (mut coefficients, mut of, mut k) = (Matrix::zeros(n, columns), Vec::with_capacity(columns), 0);
             for (case, rows) in rows.iter().enumerate() {
-                for &i in *rows {
+                for &(i, _) in *rows {
                     coefficients[(i as usize, k)] = 1.0;
                     coefficients[(i as usize, k + 1)] = -1.0;
                     of.extend([case, case]);
@@ -262,7 +294,18 @@ impl Search<'_, '_> {
                 }
             }
             let refs: Vec<&Case> = cases.iter().collect();
-            let (bound, _) = engine.bound(&Targets { tensor: layer.tensor, coefficients, cases: &refs, of }, None, &[]);
+            let targets = Targets { tensor: layer.tensor, coefficients, cases: &refs, of };
+            let (bound, trace) = engine.bound(&targets, None, &[]);
+            let mut weights = rows.iter().enumerate().flat_map(|(case, rows)| rows.iter().map(move |r| (case, r.1)));
+            for k in (0..bound.len()).step_by(2) {
+                let Some((case, weight)) = weights.next() else { break };
+                for (influence, v) in influence[case].iter_mut().zip(&trace.variables) {
+                    let Some(v) = v else { continue };
+                    for (j, influence) in influence.iter_mut().enumerate() {
+                        *influence += weight * (v[(j, k)].abs() + v[(j, k + 1)].abs()) / 2.0;
+                    }
+                }
+            }
             let mut found = bound.chunks(2);
             for (case, rows) in rows.iter().enumerate() {
                 if rows.is_empty() {
@@ -270,13 +313,13 @@ impl Search<'_, '_> {
                 }
                 let range = &cases[case].ranges[l];
                 let (mut low, mut high) = (range.low.clone(), range.high.clone());
-                for &i in *rows {
+                for &(i, _) in *rows {
                     let (Some(both), i) = (found.next(), i as usize) else { break };
                     high[i] = high[i].min(both[0] + layer.centre[i]);
                     low[i] = low[i].max(layer.centre[i] - both[1]);
                 }
                 cases[case].ranges[l] = Arc::new(Range::new(layer, low, high));
-                let rows = rows.iter().map(|&i| i as usize).collect();
+                let rows = rows.iter().map(|(i, _)| *i as usize).collect();
                 refine[case].push(Refinement { tensor: layer.tensor, rows, side: None, slopes: None });
             }
         }
@@ -324,7 +367,7 @@ impl Search<'_, '_> {
                 points.push(at.map(|m| m.as_ref().map_or(vec![], |m| m.column(k).iter().copied().collect())).collect());
             }
             let open = (!still.is_empty()).then(|| {
-                let split = self.choose(&cases[case], &trace.variables, worst.1);
+                let split = self.choose(&cases[case], &trace.variables, worst.1, &influence[case]);
                 (cases[case].clone(), still, split, worst.0)
             });
             let refine = std::mem::take(&mut refine[case]);
@@ -333,8 +376,9 @@ impl Search<'_, '_> {
         looked
     }
 
-    /// The variable whose range moves the bound most.
-    fn choose(&self, case: &Case, coefficients: &[Option<Matrix>], k: usize) -> (usize, usize) {
+    /// The variable whose range moves the bound, or what the relaxation gives away, most. What a relaxation gives away
+    /// grows with the range of its neuron, and that by the neuron's own coefficients.
+    fn choose(&self, case: &Case, coefficients: &[Option<Matrix>], k: usize, influence: &[Vec<f64>]) -> (usize, usize) {
         let mut best = (f64::NEG_INFINITY, (0, 0));
         let Some(domain) = &case.domain else { return best.1 };
         for (block, (lower, upper)) in domain.iter().enumerate() {
@@ -343,8 +387,7 @@ impl Search<'_, '_> {
                 let width = upper[j] - lower[j];
                 let v = coefficients[block].as_ref().map_or(0.0, |c| c[(j, k)].abs());
                 let whole = own.upper[j] - own.lower[j];
-                // Halving what is already narrow helps less, whatever the bound's slope there.
-                let score = (v * width).max(1e-9) * (width / whole.max(1e-300)).sqrt();
+                let score = (v / 4.0 + influence[block][j]) * width + 1e-9 * width / whole.max(1e-300);
                 if width > 0.0 && score > best.0 {
                     best = (score, (block, j));
                 }
