@@ -12,7 +12,8 @@ use crate::problem::{Op, Problem, Tensor};
 use crate::rules::back_substitution::Relaxation;
 use crate::rules::case::Case;
 use crate::rules::{close, split};
-use std::sync::Arc;
+use std::panic::resume_unwind;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// What walking all trees has established.
 pub struct Established {
@@ -44,38 +45,114 @@ struct Reach {
 /// Walks the trees of `proof`. A cell left open is not an error here, so that a prover can ask how far a proof reaches;
 /// [`check`] makes it one.
 pub fn walk(problem: &Problem, proof: &Proof, max_work: u64) -> Result<Established> {
-    let mut walk = Walk { problem, proof, max_work, work: 0, tree: vec![], open_leaves: vec![] };
-    let (mut found, mut open_cases): (Vec<Option<Reach>>, Vec<Open<'_>>) = (vec![None; problem.cells.len()], vec![]);
-    let mut root = Case::root(problem)?;
+    let sizes = sizes(&proof.nodes)?;
+    let mut root = Open { case: Case::root(problem)?, closed: vec![None; problem.cells.len()] };
+    let mut walk = Walk::new(problem, proof, max_work);
     for refine in &proof.refine {
-        walk.refine(&mut root, refine)?;
+        walk.refine(&mut root.case, refine)?;
     }
-    for (i, node) in proof.nodes.iter().enumerate() {
-        let place = format!("case {i}");
-        let open = open_cases.pop().unwrap_or_else(|| {
-            // The last tree is complete: the next one begins.
-            walk.tree = vec![Reach::default(); problem.cells.len()];
-            Open { case: root.clone(), closed: vec![None; problem.cells.len()] }
-        });
-        if let Some((low, high)) = walk.node(open, i, node, &place).map_err(|e| e.within(&place))? {
-            open_cases.push(high);
-            open_cases.push(low);
-        } else if open_cases.is_empty() && !settle(&mut found, &walk.tree) {
+    let (mut found, mut open_leaves, mut work) = (vec![None; problem.cells.len()], Vec::new(), walk.work);
+    let mut first = 0;
+    while first < proof.nodes.len() {
+        let tree = walk_tree(problem, proof, max_work, &sizes, first, root.clone())?;
+        let end = first + sizes[first];
+        if !settle(&mut found, &tree.reached) {
             let message = "the tree that ends here excludes nothing that earlier trees do not";
-            return Err(Error::new(Code::TreeTrailing, place, message));
+            return Err(Error::new(Code::TreeTrailing, format!("case {}", end - 1), message));
         }
+        open_leaves.extend(tree.open_leaves);
+        work = work.saturating_add(tree.work);
+        first = end;
     }
-    if !open_cases.is_empty() || proof.nodes.is_empty() {
-        let message = format!("the proof ends with {} cases open", open_cases.len().max(1));
-        return Err(Error::new(Code::TreeTruncated, "proof", message));
-    }
+    within(work, max_work)?;
     let found: Vec<Reach> = found.into_iter().map(Option::unwrap_or_default).collect();
     Ok(Established {
         open: found.iter().find_map(|reach| reach.open.clone()),
         slack: found.into_iter().map(|r| r.worst.filter(|_| !r.unbounded).map(|w| Rational::clone(&w))).collect(),
-        open_leaves: walk.open_leaves,
-        work: walk.work,
+        open_leaves,
+        work,
     })
+}
+
+/// Number of nodes of the subtree that begins at each node. An error if a split has not both of its children.
+fn sizes(nodes: &[Node]) -> Result<Vec<usize>> {
+    let truncated = |open: usize| {
+        let message = format!("the proof ends with at least {open} cases open");
+        Error::new(Code::TreeTruncated, "proof", message)
+    };
+    if nodes.is_empty() {
+        return Err(truncated(1));
+    }
+    let mut sizes = vec![1; nodes.len()];
+    for at in (0..nodes.len()).rev() {
+        if let End::Split { .. } = nodes[at].end {
+            let low = *sizes.get(at + 1).ok_or_else(|| truncated(2))?;
+            let high = *sizes.get(at + 1 + low).ok_or_else(|| truncated(1))?;
+            sizes[at] = 1 + low + high;
+        }
+    }
+    Ok(sizes)
+}
+
+fn within(work: u64, max_work: u64) -> Result<()> {
+    let message = || format!("needs more than {max_work} multiply–accumulates; raise --max-work");
+    if work > max_work { Err(Error::new(Code::LimitWork, "", message())) } else { Ok(()) }
+}
+
+/// Subtrees that a tree is cut into, for several threads. Cases do not depend on each other but on those above them, and
+/// the cut does not depend on the machine, so neither does what is found.
+const SUBTREES: usize = 64;
+/// Smallest tree that is cut.
+const CUT_FROM: usize = 32;
+
+/// Walks the tree whose root is node `first`.
+fn walk_tree<'p>(
+    problem: &'p Problem,
+    proof: &'p Proof,
+    max_work: u64,
+    sizes: &[usize],
+    first: usize,
+    root: Open<'p>,
+) -> Result<Walk<'p>> {
+    let mut top = Walk::new(problem, proof, max_work);
+    let mut subtrees: Vec<(usize, Open<'p>)> = vec![(first, root)];
+    while sizes[first] >= CUT_FROM && subtrees.len() < SUBTREES {
+        let largest = (0..subtrees.len()).max_by_key(|&k| sizes[subtrees[k].0]).unwrap_or_default();
+        if sizes[subtrees[largest].0] == 1 {
+            break;
+        }
+        let (at, open) = subtrees.swap_remove(largest);
+        if let Some((low, high)) = top.step(at, open)? {
+            subtrees.extend([(at + 1, low), (at + 1 + sizes[at + 1], high)]);
+        }
+    }
+    subtrees.sort_unstable_by_key(|(at, _)| *at);
+    let one = |(at, open): (usize, Open<'p>)| Walk::new(problem, proof, max_work).subtree(at, open);
+    let walked = if subtrees.len() > 1 { in_parallel(subtrees, one) } else { subtrees.into_iter().map(one).collect() };
+    walked.into_iter().try_fold(top, |mut all, part| {
+        let part = part?;
+        all.reached.iter_mut().zip(part.reached).for_each(|(all, part)| all.take(part));
+        all.open_leaves.extend(part.open_leaves);
+        all.work = all.work.saturating_add(part.work);
+        Ok(all)
+    })
+}
+
+/// What `f` makes of every item, in their order.
+fn in_parallel<T: Send, R: Send>(items: Vec<T>, f: impl Fn(T) -> R + Sync) -> Vec<R> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(items.len());
+    let (queue, f) = (Mutex::new(items.into_iter().enumerate()), &f);
+    let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let work = || std::iter::from_fn(next).map(|(i, item)| (i, f(item))).collect::<Vec<_>>();
+    let mut results: Vec<(usize, R)> = std::thread::scope(|scope| {
+        let workers: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
+        let mine = work();
+        // A fault of a worker is one of this thread.
+        let join = |worker: std::thread::ScopedJoinHandle<'_, _>| worker.join().unwrap_or_else(|e| resume_unwind(e));
+        workers.into_iter().map(join).fold(mine, |all, part| [all, part].into_iter().flatten().collect())
+    });
+    results.sort_unstable_by_key(|(i, _)| *i);
+    results.into_iter().map(|(_, result)| result).collect()
 }
 
 /// Takes from a complete tree what earlier ones left open. False if that is nothing.
@@ -97,7 +174,17 @@ pub fn check(problem: &Problem, proof: &Proof, max_work: u64) -> Result<Establis
     established.open.take().map_or(Ok(established), Err)
 }
 
+impl Reach {
+    /// Adds what another part of the same tree says.
+    fn take(&mut self, other: Reach) {
+        self.worst = self.worst.take().max(other.worst);
+        self.open = self.open.take().or(other.open);
+        self.unbounded |= other.unbounded;
+    }
+}
+
 /// A case that is to be worked on, and the slacks of the cells that are closed in it.
+#[derive(Clone)]
 struct Open<'p> {
     case: Case<'p>,
     closed: Vec<Slack>,
@@ -109,11 +196,35 @@ struct Walk<'p> {
     max_work: u64,
     work: u64,
     /// By cell, what the tree at hand says so far.
-    tree: Vec<Reach>,
+    reached: Vec<Reach>,
     open_leaves: Vec<(usize, usize)>,
 }
 
 impl<'p> Walk<'p> {
+    fn new(problem: &'p Problem, proof: &'p Proof, max_work: u64) -> Self {
+        let reached = vec![Reach::default(); problem.cells.len()];
+        Walk { problem, proof, max_work, work: 0, reached, open_leaves: vec![] }
+    }
+
+    /// Works through the subtree that begins at node `at`.
+    fn subtree(mut self, mut at: usize, open: Open<'p>) -> Result<Self> {
+        let mut open_cases = vec![open];
+        while let Some(open) = open_cases.pop() {
+            if let Some((low, high)) = self.step(at, open)? {
+                open_cases.push(high);
+                open_cases.push(low);
+            }
+            at += 1;
+        }
+        Ok(self)
+    }
+
+    /// Works through one node, with errors that say which.
+    fn step(&mut self, at: usize, open: Open<'p>) -> Result<Option<(Open<'p>, Open<'p>)>> {
+        let place = format!("case {at}");
+        self.node(open, at, &self.proof.nodes[at], &place).map_err(|e| e.within(&place))
+    }
+
     /// Works through one node; the children if it splits.
     fn node(&mut self, open: Open<'p>, at: usize, node: &Node, place: &str) -> Result<Option<(Open<'p>, Open<'p>)>> {
         let Open { mut case, mut closed } = open;
@@ -134,7 +245,7 @@ impl<'p> Walk<'p> {
                 return Ok(Some((Open { case: low, closed: closed.clone() }, Open { case: high, closed })));
             }
             End::Leaf => {
-                for (i, (cell, reach)) in self.problem.cells.iter().zip(&mut self.tree).enumerate() {
+                for (i, (cell, reach)) in self.problem.cells.iter().zip(&mut self.reached).enumerate() {
                     let entry = node.close.iter().position(|entry| entry.cell == i);
                     let (slack, open) = match (entry, closed[i].take()) {
                         (_, Some(slack)) => (Some(slack), false),
@@ -228,10 +339,6 @@ impl<'p> Walk<'p> {
         let one: u64 = self.problem.tensors.iter().take(t + 1).map(cost).sum();
         let work = one.saturating_mul(targets.saturating_add(1)).saturating_mul(multipliers as u64 + 1);
         self.work = self.work.saturating_add(work);
-        if self.work > self.max_work {
-            let message = format!("needs more than {} multiply–accumulates; raise --max-work", self.max_work);
-            return Err(Error::new(Code::LimitWork, "", message));
-        }
-        Ok(())
+        within(self.work, self.max_work)
     }
 }
