@@ -70,7 +70,11 @@ impl<'p> Builder<'p> {
     }
 
     /// Position of a slope set that several parts of a proof share.
-    pub fn shared_slopes(&mut self, slopes: &Arc<Vec<Option<Vec<i16>>>>, tensor: impl Fn(usize) -> usize) -> Option<usize> {
+    pub fn shared_slopes(
+        &mut self,
+        slopes: &Arc<Vec<Option<Vec<i16>>>>,
+        tensor: impl Fn(usize) -> usize,
+    ) -> Option<usize> {
         let key = Arc::as_ptr(slopes) as usize;
         if let Some(known) = self.shared.get(&key) {
             return *known;

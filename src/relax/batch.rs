@@ -347,7 +347,8 @@ pub fn optimise(
         of: targets.of.clone(),
     };
     let shape = |a: &Matrix| Matrix::zeros(a.nrows(), a.ncols());
-    let (mut first, mut second): (Alphas, Alphas) = (alphas.iter().map(shape).collect(), alphas.iter().map(shape).collect());
+    let (mut first, mut second): (Alphas, Alphas) =
+        (alphas.iter().map(shape).collect(), alphas.iter().map(shape).collect());
     let mut beta_moments: Vec<Vec<(f64, f64)>> = betas.iter().map(|b| vec![(0.0, 0.0); b.len()]).collect();
     let mut rate = 1.0;
     for iteration in 0..=config.iterations {
@@ -381,8 +382,7 @@ pub fn optimise(
                 let n = gradient.nrows();
                 let g = &gradient.as_slice()[k * n..][..n];
                 let a = &mut alphas[l].as_mut_slice()[k * n..][..n];
-                let (m, s) =
-                    (&mut first[l].as_mut_slice()[k * n..][..n], &mut second[l].as_mut_slice()[k * n..][..n]);
+                let (m, s) = (&mut first[l].as_mut_slice()[k * n..][..n], &mut second[l].as_mut_slice()[k * n..][..n]);
                 for &i in &range.unstable {
                     let i = i as usize;
                     if g[i] != 0.0 || m[i] != 0.0 {

@@ -27,8 +27,8 @@ use crate::rules::case::Case;
 use crate::rules::relu::{Lines, SLOPE_BITS};
 use crate::rules::round::{Coefficients, Short, round};
 use crate::rules::weights::{Magnitudes, column_sums};
-use num::bigint::BigInt;
 use num::One;
+use num::bigint::BigInt;
 use std::sync::Arc;
 
 /// Width of a coefficient that is to be multiplied with a slope: the product has 63 bits.

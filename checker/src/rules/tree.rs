@@ -33,8 +33,8 @@ type Slack = Option<Arc<Rational>>;
 struct Reach {
     /// The largest slack so far.
     worst: Slack,
-    /// The first case in which it is not closed.
-    open: Option<Error>,
+    /// The first case in which it is not closed, and the slack there.
+    open: Option<(usize, Slack)>,
     /// True if some case has no slack for it.
     unbounded: bool,
 }
@@ -46,21 +46,20 @@ pub fn walk(problem: &Problem, proof: &Proof, max_work: u64) -> Result<Establish
     let (mut found, mut open_cases): (Vec<Option<Reach>>, Vec<Open<'_>>) = (vec![None; problem.cells.len()], vec![]);
     let mut root = Case::root(problem)?;
     for refine in &proof.refine {
-        walk.refine(&mut root, refine)?;
+        walk.refine(&mut root, refine).map_err(|e| e.within("root"))?;
     }
     for (i, node) in proof.nodes.iter().enumerate() {
-        let place = format!("case {i}");
         let open = open_cases.pop().unwrap_or_else(|| {
             // The last tree is complete: the next one begins.
             walk.tree = vec![Reach::default(); problem.cells.len()];
-            Open { case: root.clone(), closed: vec![None; problem.cells.len()] }
+            Open { case: root.clone(), closed: Arc::new(vec![None; problem.cells.len()]) }
         });
-        if let Some((low, high)) = walk.node(open, node, &place).map_err(|e| e.within(&place))? {
+        if let Some((low, high)) = walk.node(open, node, i).map_err(|e| e.within(&place(i)))? {
             open_cases.push(high);
             open_cases.push(low);
         } else if open_cases.is_empty() && !settle(&mut found, &walk.tree) {
             let message = "the tree that ends here excludes nothing that earlier trees do not";
-            return Err(Error::new(Code::TreeTrailing, place, message));
+            return Err(Error::new(Code::TreeTrailing, place(i), message));
         }
     }
     if !open_cases.is_empty() || proof.nodes.is_empty() {
@@ -69,10 +68,21 @@ pub fn walk(problem: &Problem, proof: &Proof, max_work: u64) -> Result<Establish
     }
     let found: Vec<Reach> = found.into_iter().map(Option::unwrap_or_default).collect();
     Ok(Established {
-        open: found.iter().find_map(|reach| reach.open.clone()),
+        open: found.iter().zip(&problem.cells).find_map(|(reach, cell)| {
+            let (i, slack) = reach.open.as_ref()?;
+            let misses = slack.as_ref().map_or_else(
+                || "nothing is said of it".to_owned(),
+                |slack| format!("the bound misses by {}", crate::number::approximate(slack)),
+            );
+            Some(Error::new(Code::CellOpen, place(*i), format!("not excluded: {}; {misses}", cell.meaning)))
+        }),
         slack: found.into_iter().map(|r| r.worst.filter(|_| !r.unbounded).map(|w| Rational::clone(&w))).collect(),
         work: walk.work,
     })
+}
+
+fn place(node: usize) -> String {
+    format!("case {node}")
 }
 
 /// Takes from a complete tree what earlier ones left open. False if that is nothing.
@@ -97,7 +107,7 @@ pub fn check(problem: &Problem, proof: &Proof, max_work: u64) -> Result<Establis
 /// A case that is to be worked on, and the slacks of the cells that are closed in it.
 struct Open<'p> {
     case: Case<'p>,
-    closed: Vec<Slack>,
+    closed: Arc<Vec<Slack>>,
 }
 
 struct Walk<'p> {
@@ -111,43 +121,36 @@ struct Walk<'p> {
 
 impl<'p> Walk<'p> {
     /// Works through one node; the children if it splits.
-    fn node(&mut self, open: Open<'p>, node: &Node, place: &str) -> Result<Option<(Open<'p>, Open<'p>)>> {
+    fn node(&mut self, open: Open<'p>, node: &Node, i: usize) -> Result<Option<(Open<'p>, Open<'p>)>> {
         let Open { mut case, mut closed } = open;
         for refine in &node.refine {
             self.refine(&mut case, refine)?;
         }
-        let mut slacks = if node.close.is_empty() { vec![] } else { self.close(&mut case, &node.close)? };
+        let mut missed: Vec<(usize, Arc<Rational>)> = Vec::new();
+        let slacks = if node.close.is_empty() { vec![] } else { self.close(&mut case, &node.close)? };
+        for (entry, slack) in node.close.iter().zip(slacks) {
+            if close::closes(&self.problem.cells[entry.cell], entry, &slack) {
+                // What a case above has found is true here as well.
+                let best = &mut Arc::make_mut(&mut closed)[entry.cell];
+                *best = Some(best.take().into_iter().fold(Arc::new(slack), Arc::min));
+            } else {
+                missed.push((entry.cell, Arc::new(slack)));
+            }
+        }
         match &node.end {
             End::Split { tensor, element, at } => {
                 case.ensure(*tensor)?;
                 self.spend(*tensor, 0, 0)?;
-                for (entry, slack) in node.close.iter().zip(slacks) {
-                    if close::closes(&self.problem.cells[entry.cell], entry, &slack) {
-                        closed[entry.cell] = Some(Arc::new(slack));
-                    }
-                }
                 let (low, high) = split::split(case, *tensor, *element, at);
                 return Ok(Some((Open { case: low, closed: closed.clone() }, Open { case: high, closed })));
             }
             End::Leaf => {
-                for (i, (cell, reach)) in self.problem.cells.iter().zip(&mut self.tree).enumerate() {
-                    let entry = node.close.iter().position(|entry| entry.cell == i);
-                    let (slack, open) = match (entry, closed[i].take()) {
-                        (_, Some(slack)) => (Some(slack), false),
-                        (Some(k), None) => {
-                            let slack = std::mem::take(&mut slacks[k]);
-                            let open = !close::closes(cell, &node.close[k], &slack);
-                            (Some(Arc::new(slack)), open)
-                        }
-                        (None, None) => (None, true),
-                    };
-                    if open && reach.open.is_none() {
-                        let misses = slack.as_ref().map_or_else(
-                            || "nothing is said of it".to_owned(),
-                            |slack| format!("the bound misses by {}", crate::number::approximate(slack)),
-                        );
-                        let message = format!("not excluded: {}; {misses}", cell.meaning);
-                        reach.open = Some(Error::new(Code::CellOpen, place, message));
+                for (cell, (closed, reach)) in closed.iter().zip(&mut self.tree).enumerate() {
+                    let missed =
+                        || missed.iter().find(|(missed, _)| *missed == cell).map(|(_, slack)| Arc::clone(slack));
+                    let slack = closed.clone().or_else(missed);
+                    if closed.is_none() && reach.open.is_none() {
+                        reach.open = Some((i, slack.clone()));
                     }
                     reach.unbounded |= slack.is_none();
                     reach.worst = reach.worst.take().max(slack);

@@ -118,9 +118,11 @@ pub fn search(
             let at: Vec<Matrix> = point.iter().map(|p| Matrix::from_column_slice(p.len(), 1, p)).collect();
             let output = graph.evaluate(&at).swap_remove(graph.output);
             let reaches = all_cells.iter().any(|&cell| {
-                graph.halfspaces.iter().filter(|h| h.cell == cell).all(|h| {
-                    h.bound + h.objective.iter().map(|&(i, a)| a * output[(i, 0)]).sum::<f64>() >= 0.0
-                })
+                graph
+                    .halfspaces
+                    .iter()
+                    .filter(|h| h.cell == cell)
+                    .all(|h| h.bound + h.objective.iter().map(|&(i, a)| a * output[(i, 0)]).sum::<f64>() >= 0.0)
             });
             let found = reaches && confirm(point);
             if found {

@@ -142,4 +142,3 @@ fn both_sides(
     };
     batches(rows).par_iter().flat_map(one).collect()
 }
-

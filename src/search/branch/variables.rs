@@ -189,7 +189,9 @@ impl Search<'_, '_> {
                         worst = (slack(k), k);
                     }
                     let at = trace.maximiser.iter();
-                    points.push(at.map(|m| m.as_ref().map_or(vec![], |m| m.column(k).iter().copied().collect())).collect());
+                    points.push(
+                        at.map(|m| m.as_ref().map_or(vec![], |m| m.column(k).iter().copied().collect())).collect(),
+                    );
                 }
             }
             let open = (!still.is_empty()).then(|| {
