@@ -6,7 +6,7 @@ mod support;
 use num::{Signed, Zero};
 use proptest::prelude::*;
 use proptest::test_runner::Config as Runner;
-use scalecheck::certificate::{End, Proof, ProofText, Refine, Side};
+use scalecheck::certificate::{End, Proof, Refine, Side};
 use scalecheck::claim::Property;
 use scalecheck::error::Code;
 use scalecheck::exact::Exact;
@@ -15,7 +15,7 @@ use scalecheck::problem::{Cell, Problem};
 use scalecheck::rules::back_substitution::Relaxation;
 use scalecheck::rules::case::Case;
 use scalecheck::rules::{close, split, tree, witness};
-use support::case_study::{Plan, Point, Study, random_proof, random_study};
+use support::case_study::{Plan, Point, Study, random_proof, random_study, without_idle_trees};
 use support::onnx::Model;
 use support::reference::Size;
 use support::tape::{Tape, tape};
@@ -196,21 +196,6 @@ fn follow_all(problem: &Problem, proof: &Proof, points: &[Vec<Vector>]) -> (usiz
     assert_eq!(established.open.is_none(), found.iter().all(|(_, closed)| *closed));
     assert_eq!(established.slack, found.iter().map(|(slack, _)| slack.clone()).collect::<Vec<_>>());
     (found.iter().filter(|(_, closed)| *closed).count(), later)
-}
-
-/// A random proof without the trees that exclude nothing new, which the checker rejects.
-fn without_idle_trees(problem: &Problem, mut text: ProofText) -> ProofText {
-    while let Err(e) = tree::walk(problem, &Proof::new(&text, problem).unwrap(), u64::MAX) {
-        assert_eq!(e.code, Code::TreeTrailing, "{e}");
-        let last: usize = e.place.strip_prefix("case ").and_then(|i| i.parse().ok()).unwrap();
-        let (mut start, mut open) = (0, 0);
-        for (i, node) in text.nodes[..last].iter().enumerate() {
-            open = (if open == 0 { 1 } else { open }) + if node.split.is_some() { 1 } else { -1 };
-            start = if open == 0 { i + 1 } else { start };
-        }
-        text.nodes.drain(start..=last);
-    }
-    text
 }
 
 /// Every slack that a whole proof establishes is at least the excess of every point.

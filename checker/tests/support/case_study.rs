@@ -7,13 +7,14 @@ use super::tape::Tape;
 use super::{ancestors, parse_claim, pre_activations, ratio, read_model, tensor_names};
 use num::{One, Signed, Zero};
 use scalecheck::certificate::{
-    CloseText, DualText, MultiplierText, NodeText, ProofText, RefineText, Side, SlopesText, SplitText,
+    CloseText, DualText, MultiplierText, NodeText, Proof, ProofText, RefineText, Side, SlopesText, SplitText,
 };
 use scalecheck::claim::Claim;
 use scalecheck::error::Code;
 use scalecheck::network::Network;
 use scalecheck::number::Rational;
 use scalecheck::problem::Problem;
+use scalecheck::rules::tree;
 
 type Vector = Vec<Rational>;
 
@@ -208,6 +209,21 @@ pub fn random_proof(tape: &mut Tape, study: &Study) -> ProofText {
         node(tape, study, &mut proof, &known, depth);
     }
     proof
+}
+
+/// A random proof without the trees that exclude nothing new, which the checker rejects.
+pub fn without_idle_trees(problem: &Problem, mut text: ProofText) -> ProofText {
+    while let Err(e) = tree::walk(problem, &Proof::new(&text, problem).unwrap(), u64::MAX) {
+        assert_eq!(e.code, Code::TreeTrailing, "{e}");
+        let last: usize = e.place.strip_prefix("case ").and_then(|i| i.parse().ok()).unwrap();
+        let (mut start, mut open) = (0, 0);
+        for (i, node) in text.nodes[..last].iter().enumerate() {
+            open = (if open == 0 { 1 } else { open }) + if node.split.is_some() { 1 } else { -1 };
+            start = if open == 0 { i + 1 } else { start };
+        }
+        text.nodes.drain(start..=last);
+    }
+    text
 }
 
 /// Refinements of some tensors; afterwards the case knows bounds of more of them.
