@@ -416,7 +416,7 @@ proptest! {
 /// checks most of them for overflow, and one that is not checked would miss by far.
 #[test]
 fn the_widest_sums_fit() {
-    for negative in [[true, true], [true, false], [false, true]] {
+    for negative in [[true, true], [false, true]] {
         let n = 1 << 20;
         // Just below 2^58: the mantissa is rounded to −2^58 if the number is negative.
         let wide = Rational::new((BigInt::one() << 127) - 1, (BigInt::one() << 69) + 1);
