@@ -16,8 +16,9 @@ use std::sync::Arc;
 
 /// What walking all trees has established.
 pub struct Established {
-    /// For each cell the largest slack over all cases: negative, or zero for a strict cell, if it is excluded. `None` if
-    /// every case is void, or if some case says nothing of the cell.
+    /// For each cell the largest slack over the cases of the first tree that excludes it, or else of the first tree:
+    /// negative, or zero for a strict cell, if it is excluded. `None` if every case is void, or if some case says nothing
+    /// of the cell.
     pub slack: Vec<Option<Rational>>,
     /// The first cell that no tree excludes.
     pub open: Option<Error>,
