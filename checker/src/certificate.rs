@@ -11,7 +11,7 @@ use flate2::read::MultiGzDecoder;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::Read;
 
 /// The value of `format` that this checker reads.
@@ -353,12 +353,11 @@ impl Resolver<'_> {
         let named = text.iter().any(|entry| entry.cell.is_some());
         let message = format!("`close` has {entries} entries without `cell`; the problem has {} cells", cells.len());
         ensure(named || entries == cells.len(), Code::ProofReference, message)?;
-        let mut closed = vec![false; cells.len()];
+        let mut closed = HashSet::new();
         let resolve = |(position, entry): (usize, &CloseText)| {
             let cell = known(if named { entry.cell } else { Some(position) }, || "an entry names no cell".into())?;
             let message = || format!("there is no cell {cell}, or it is closed twice");
-            let first = closed.get_mut(cell).is_some_and(|closed| !std::mem::replace(closed, true));
-            known(first.then_some(()), message)?;
+            known((cell < cells.len() && closed.insert(cell)).then_some(()), message)?;
             let rows = cells[cell].rows.len();
             let weights = entry.weights.clone().unwrap_or_else(|| vec![1]);
             let valid = weights.len() == rows && weights.iter().all(|w| (0..1 << 16).contains(w));

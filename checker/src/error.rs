@@ -86,15 +86,15 @@ codes! {
     SlopeRange = "slope-range": Rejected,
     /// A negative cell weight or weights of the wrong number.
     CellWeights = "cell-weights": Rejected,
-    /// A case does not close: the bound is too weak for a cell.
+    /// No tree excludes some cell: a bound is too weak, or a case says nothing of it.
     CellOpen = "cell-open": Rejected,
     /// A case declared void in which no contradiction is known.
     NotVoid = "not-void": Rejected,
-    /// The proof tree ends before every case is closed.
+    /// The nodes end inside a proof tree, or there are none.
     TreeTruncated = "tree-truncated": Rejected,
-    /// Nodes follow after every case is closed.
+    /// A proof tree excludes no cell that earlier ones leave.
     TreeTrailing = "tree-trailing": Rejected,
-    /// A node that is not exactly one of split, close and void.
+    /// A node that has none of split, close and void, or void beside another.
     TreeNode = "tree-node": Rejected,
     /// An answer by another setting that does not answer this one.
     ServedBy = "served-by": Rejected,

@@ -267,11 +267,14 @@ fn rejects_truncated_tree() {
 
 #[test]
 fn rejects_trailing_nodes() {
-    for extra in [json!({ "close": [{}, {}] }), json!({ "split": { "tensor": 0, "element": 0, "at": "0" } })] {
+    let with = |extra: Value| {
         let mut proof = split_proof();
         proof["nodes"].as_array_mut().unwrap().push(extra);
-        assert_rejected(check_proof(proof), Code::TreeTrailing);
-    }
+        check_proof(proof)
+    };
+    assert_rejected(with(json!({ "close": [{}, {}] })), Code::TreeTrailing);
+    // A tree begins.
+    assert_rejected(with(json!({ "split": { "tensor": 0, "element": 0, "at": "0" } })), Code::TreeTruncated);
 }
 
 #[test]
@@ -334,6 +337,209 @@ fn rejects_proof_that_closes_only_one_of_two_cases() {
     proof["nodes"][2] = json!({ "close": [{}, { "multipliers": [[0, 0, 100, 0]] }] });
     let error = assert_rejected(check_proof(proof), Code::CellOpen);
     assert!(error.place.contains("case 2"), "{error}");
+}
+
+// ---- several trees, and cells that are closed by name
+
+/// A proof of these nodes whose trees all start with the refinement of `proof()`.
+fn forest(nodes: Value) -> Value {
+    json!({ "slope_bits": 2, "tensors": ["h.pre"], "refine": [{ "tensor": 0 }], "nodes": nodes })
+}
+
+fn split_at(at: &str) -> Value {
+    json!({ "tensor": 0, "element": 0, "at": at })
+}
+
+/// The tolerance that a proof of the tolerance 9 establishes.
+#[track_caller]
+fn established(proof: Value) -> String {
+    let (verdict, rows) = check_proof_of(&CLAIM.replace("tolerance = \"2\"", "tolerance = \"9\""), proof).unwrap();
+    assert_eq!(verdict, Verdict::Verified, "{rows:?}");
+    rows[0].1.established().unwrap().to_string()
+}
+
+#[test]
+fn accepts_a_tree_for_each_cell_and_entries_in_any_order() {
+    assert_verified(check_proof(forest(json!([{ "close": [{}, {}] }]))));
+    assert_verified(check_proof(forest(json!([{ "close": [{ "cell": 1 }, { "cell": 0 }] }]))));
+    assert_verified(check_proof(forest(json!([{ "close": [{ "cell": 0 }] }, { "close": [{ "cell": 1 }] }]))));
+    let second = json!([
+        { "close": [{ "cell": 1 }] },
+        { "split": split_at("0") }, { "close": [{ "cell": 0 }] }, { "close": [{ "cell": 0 }] },
+    ]);
+    assert_verified(check_proof(forest(second)));
+}
+
+#[test]
+fn accepts_cells_that_are_closed_above_a_split() {
+    let both = json!([
+        { "split": split_at("0"), "close": [{ "cell": 0 }] },
+        { "close": [{ "cell": 1 }] },
+        { "split": split_at("1/2"), "close": [{ "cell": 1 }] },
+        { "close": [{ "cell": 0, "multipliers": [[0, 0, 100, 0]] }] },
+        { "close": [{ "cell": 1, "multipliers": [[0, 0, 100, 0]] }] },
+    ]);
+    assert_verified(check_proof(forest(both)));
+}
+
+#[test]
+fn rejects_cell_that_is_closed_in_one_of_two_cases() {
+    for (kept, at_fault) in [(1, 2), (2, 1)] {
+        let mut nodes = json!([{ "split": split_at("0") }, { "close": [{}, {}] }, { "close": [{}, {}] }]);
+        nodes[at_fault] = json!({ "close": [{ "cell": 0 }] });
+        let error = assert_rejected(check_proof(forest(nodes.clone())), Code::CellOpen);
+        assert!(error.place.contains(&format!("case {at_fault}")) && error.message.contains("falls"), "{error}");
+        // Two trees do not add up to one: each leaves the cell open in another case.
+        let mut other = nodes.clone();
+        other.as_array_mut().unwrap().swap(kept, at_fault);
+        let all = [nodes.as_array().unwrap().clone(), other.as_array().unwrap().clone()].concat();
+        assert_rejected(check_proof(forest(json!(all))), Code::TreeTrailing);
+        let last = json!({ "close": [{ "cell": 1 }] });
+        assert_verified(check_proof(forest(json!([nodes.as_array().unwrap().clone(), vec![last]].concat()))));
+    }
+}
+
+#[test]
+fn rejects_cell_that_is_closed_in_no_tree() {
+    for (cell, verb) in [(1, "rises"), (0, "falls")] {
+        let error = assert_rejected(check_proof(forest(json!([{ "close": [{ "cell": cell }] }]))), Code::CellOpen);
+        assert!(error.message.contains(verb) && error.message.contains("nothing is said"), "{error}");
+    }
+}
+
+#[test]
+fn rejects_tree_that_excludes_nothing_new() {
+    let (first, second) = (json!({ "close": [{ "cell": 0 }] }), json!({ "close": [{ "cell": 1 }] }));
+    let weak = json!({ "close": [{ "cell": 1, "multipliers": [[0, 0, 100, 0]] }] });
+    for nodes in [
+        json!([first, first]),
+        json!([first, weak, second]),
+        json!([first, second, first]),
+        json!([first, second, { "close": [{}, {}] }]),
+        json!([{ "close": [{}, {}] }, second]),
+    ] {
+        assert_rejected(check_proof(forest(nodes)), Code::TreeTrailing);
+    }
+    // The first tree is compared with nothing.
+    assert_verified(check_proof(forest(json!([weak, { "close": [{}, {}] }]))));
+}
+
+#[test]
+fn rejects_truncated_second_tree() {
+    let nodes = json!([
+        { "close": [{ "cell": 0 }] },
+        { "split": split_at("0") }, { "close": [{ "cell": 1 }] }, { "close": [{ "cell": 1 }] },
+    ]);
+    assert_verified(check_proof(forest(nodes.clone())));
+    for keep in 2..4 {
+        let nodes = &nodes.as_array().unwrap()[..keep];
+        assert_rejected(check_proof(forest(json!(nodes))), Code::TreeTruncated);
+    }
+    // Without it the other cell is open.
+    assert_rejected(check_proof(forest(json!(nodes.as_array().unwrap()[..1]))), Code::CellOpen);
+}
+
+#[test]
+fn rejects_cells_that_do_not_exist_are_named_twice_or_not_at_all() {
+    for close in [
+        json!([{ "cell": 2 }]),
+        json!([{ "cell": usize::MAX }]),
+        json!([{ "cell": 0 }, { "cell": 0 }]),
+        json!([{ "cell": 0 }, { "cell": 1 }, { "cell": 1 }]),
+        json!([{ "cell": 0 }, {}]),
+        json!([{}, { "cell": 1 }]),
+        json!([{}]),
+        json!([]),
+    ] {
+        assert_rejected(check_proof(forest(json!([{ "close": close }]))), Code::ProofReference);
+        let inner = json!([{ "split": split_at("0"), "close": close }, { "close": [{}, {}] }, { "close": [{}, {}] }]);
+        assert_rejected(check_proof(forest(inner)), Code::ProofReference);
+    }
+    for cell in [json!(-1), json!("0"), json!(0.0), json!([0])] {
+        assert_error(check_proof(forest(json!([{ "close": [{ "cell": cell }] }]))), Code::CertificateFormat);
+    }
+}
+
+#[test]
+fn a_cell_that_a_split_case_does_not_close_is_open_in_its_children() {
+    let weak = json!({ "cell": 0, "multipliers": [[0, 0, 100, 0]] });
+    let mut nodes = json!([
+        { "split": split_at("0"), "close": [weak] }, { "close": [{ "cell": 1 }] }, { "close": [{ "cell": 1 }] },
+    ]);
+    let error = assert_rejected(check_proof(forest(nodes.clone())), Code::CellOpen);
+    assert!(error.message.contains("rises") && error.place.contains("case 1"), "{error}");
+    nodes[1] = json!({ "close": [{}, {}] });
+    assert_rejected(check_proof(forest(nodes.clone())), Code::CellOpen);
+    nodes[2] = json!({ "close": [{}, {}] });
+    assert_verified(check_proof(forest(nodes)));
+    // What one child closes is not closed in the other.
+    let nodes = json!([
+        { "split": split_at("0") },
+        { "split": split_at("-1/2"), "close": [{}, {}] }, { "close": [{ "cell": 0 }] }, { "close": [{ "cell": 0 }] },
+        { "close": [{ "cell": 0 }] },
+    ]);
+    let error = assert_rejected(check_proof(forest(nodes)), Code::CellOpen);
+    assert!(error.place.contains("case 4"), "{error}");
+}
+
+#[test]
+fn void_cases_close_every_cell_of_their_tree_alone() {
+    let void = json!({ "void": { "tensor": 0, "element": 0 } });
+    let nodes = json!([
+        { "split": split_at("-9/8") }, void, { "close": [{ "cell": 0 }] },
+        { "split": split_at("9/8") }, { "close": [{ "cell": 1 }] }, void,
+    ]);
+    assert_verified(check_proof(forest(nodes.clone())));
+    // Its sibling has points, and says nothing of the other cell.
+    assert_rejected(check_proof(forest(json!(nodes.as_array().unwrap()[..3]))), Code::CellOpen);
+    // A case that is void in one tree is not in another.
+    let mut other = nodes;
+    other[5] = json!({ "close": [{ "cell": 1 }] });
+    other[4] = void;
+    assert_rejected(check_proof(forest(other)), Code::NotVoid);
+}
+
+#[test]
+fn rejects_wrong_refinements_of_the_root() {
+    for (refine, code) in [
+        (json!([{ "tensor": 1 }]), Code::ProofReference),
+        (json!([{ "tensor": 0, "rows": [2] }]), Code::ProofReference),
+        (json!([{ "tensor": 0, "slopes": 0 }]), Code::ProofReference),
+    ] {
+        assert_rejected(check_proof(changed(forest(json!([{ "close": [{}, {}] }])), "/refine", refine)), code);
+    }
+    // Without them the bounds are too weak.
+    assert_rejected(check_proof(changed(forest(json!([{ "close": [{}, {}] }])), "/refine", json!([]))), Code::CellOpen);
+}
+
+#[test]
+fn the_tolerance_established_is_the_worst_over_all_cases_with_what_they_inherit() {
+    let refine = json!([{ "tensor": 0 }]);
+    let without = |nodes: Value| changed(forest(nodes), "/refine", json!([]));
+    let (loose, tight) = (established(without(json!([{ "close": [{}, {}] }]))), "2");
+    assert_ne!(loose, tight);
+    assert_eq!(established(forest(json!([{ "close": [{}, {}] }]))), tight);
+    // One cell is closed loosely above the split, the other one tightly below.
+    let falls = established(without(json!([
+        { "close": [{ "cell": 0 }] }, { "refine": refine, "close": [{ "cell": 1 }] },
+    ])));
+    let inherited = |again: Value| {
+        without(json!([
+            { "split": split_at("0"), "close": [{ "cell": 0 }] },
+            { "refine": refine, "close": again },
+            { "refine": refine, "close": [{}, {}] },
+        ]))
+    };
+    assert_eq!(established(inherited(json!([{ "cell": 1 }]))), falls);
+    assert_ne!(falls, tight);
+    // The best of what is found on the way to a case counts.
+    assert_eq!(established(inherited(json!([{}, {}]))), tight);
+    // A later tree says nothing of a cell that an earlier one has excluded.
+    let later = json!([{ "close": [{ "cell": 0 }] }, { "refine": refine, "close": [{}, {}] }]);
+    assert_eq!(established(without(later)), falls);
+    // A void case says nothing of a cell.
+    let void = json!({ "void": { "tensor": 0, "element": 0 } });
+    assert_eq!(established(forest(json!([{ "split": split_at("-9/8") }, void, { "close": [{}, {}] }]))), tight);
 }
 
 // ---- cells

@@ -10,9 +10,10 @@ use proptest::test_runner::Config as Runner;
 use scalecheck::bounds::Bounds;
 use scalecheck::certificate::Multipliers;
 use scalecheck::exact::Exact;
+use scalecheck::ladder::Variables;
 use scalecheck::linear::Linear;
 use scalecheck::number::{DyadicSum, Rational, approximate, floor_scaled, scale_by_power_of_two};
-use scalecheck::problem::{Op, Source};
+use scalecheck::problem::{Op, Problem, Source, Tensor};
 use scalecheck::rules::back_substitution::Relaxation;
 use scalecheck::rules::case::Case;
 use scalecheck::rules::interval;
@@ -20,6 +21,7 @@ use scalecheck::rules::relu::{Lines, Relu};
 use scalecheck::rules::round::{Coefficients, round};
 use scalecheck::rules::weights::{self, Magnitudes};
 use scalecheck::weights::{Dyadic, Values, Weights};
+use std::sync::Arc;
 use support::onnx::{Data, Model};
 use support::tape::{Tape, tape};
 use support::{int, ratio};
@@ -192,6 +194,83 @@ proptest! {
         }
     }
 
+    /// The sum of the kernel is the exact sum, however far apart its terms are.
+    #[test]
+    fn dyadic_sums_are_exact(mut tape in tape(120), spread in 1..400_i64) {
+        let (mut sum, mut expected) = (DyadicSum::default(), Rational::zero());
+        for _ in 0..tape.below(20) {
+            let m = match tape.below(6) {
+                0 => i128::MAX >> tape.below(120),
+                1 => i128::MIN >> tape.below(120),
+                2 => 0,
+                // What came before, undone.
+                3 => {
+                    let undone = -expected.clone();
+                    let zeros = undone.denom().trailing_zeros().unwrap() as i64;
+                    sum.add_big(undone.numer().clone(), zeros);
+                    expected = Rational::zero();
+                    continue;
+                }
+                _ => i128::from(tape.around(1 << 30)) << tape.below(97),
+            };
+            let exp = tape.around(spread);
+            if tape.one_in(4) { sum.add_big(m.into(), exp) } else { sum.add(m, exp) }
+            expected += dyadic(m, exp);
+        }
+        let mut other = DyadicSum::default();
+        let (a, e) = (i128::from(tape.around(1 << 30)), tape.around(spread));
+        other.add(a, e);
+        let odd = BigInt::from(1 + 2 * tape.below(3) as i64);
+        expected += dyadic(a, e) / Rational::from_integer(odd.clone());
+        prop_assert_eq!(sum.plus_quotient(other, &odd), expected);
+    }
+
+    /// Wherever the premise d ≤ u holds, also if the lower end is above, all ends are zero, or numbers are extreme.
+    #[test]
+    fn rounding_needs_the_upper_ends_alone(mut tape in tape(80), bits in 1..62_u32, exp in prop::sample::select(vec![0, 7, -900, 900, i32::MAX - 200, 200 - i32::MAX])) {
+        let limit = (1_i64 << 48) - 1;
+        let (mut low, mut high) = (Vec::new(), Vec::new());
+        for _ in 0..3 {
+            let end = |tape: &mut Tape| match tape.below(4) {
+                0 => 0,
+                1 => limit,
+                2 => -limit,
+                _ => tape.around(1 << 30) << tape.below(17),
+            };
+            let (a, b) = (end(&mut tape), end(&mut tape));
+            low.push(a);
+            high.push(b);
+        }
+        let wide = |v: &[i64]| v.iter().map(|&m| i128::from(m)).collect::<Vec<_>>();
+        let bounds = Bounds::new(exp / 2, &wide(&low), &wide(&high)).unwrap();
+        let mantissa = |tape: &mut Tape| match tape.below(5) {
+            0 => 0,
+            1 => (1 << 126) - 1,
+            2 => -(1 << 126),
+            _ => (i128::from(tape.around(1 << 30)) << 90 | i128::from(tape.around(1 << 30)) << 45) >> tape.below(120),
+        };
+        let v = Coefficients { mantissas: (0..3).map(|_| mantissa(&mut tape)).collect(), exp };
+        let mut charge = DyadicSum::default();
+        let Ok(short) = round(&v, bits, &bounds, &mut charge) else { return Ok(()) };
+        prop_assert!(short.mantissas.iter().all(|m| m.unsigned_abs() < 1 << bits));
+        // Over one exponent: v' ≤ v, the charge covers what is cut off, and zero ends cost nothing.
+        let shift = v.exp - short.exp;
+        let mut needed = BigInt::zero();
+        for ((&m, &rounded), &u) in v.mantissas.iter().zip(&short.mantissas).zip(bounds.upper()) {
+            let rest = BigInt::from(m) - (BigInt::from(rounded) << shift);
+            prop_assert!(!rest.is_negative() && rest.bits() <= shift as u64);
+            needed += rest * u.max(0);
+        }
+        let free = bounds.upper().iter().all(|&u| u <= 0);
+        let place = i64::from(v.exp) + i64::from(bounds.exp());
+        // The charge less what is needed, in units of the bound's and the coefficient's last places.
+        if place.abs() < 10_000 {
+            charge.add_big(-needed, place);
+            let left = charge.plus_quotient(DyadicSum::default(), &1.into());
+            prop_assert!(!left.is_negative() && (!free || left.is_zero()));
+        }
+    }
+
     /// At the corner of the box where the charge is needed in full.
     #[test]
     fn rounding_is_paid_for_at_every_corner(mut tape in tape(80), bits in 20..62_u32) {
@@ -330,5 +409,47 @@ proptest! {
         let shown = support::q(text.trim_start_matches('≈'));
         prop_assert_eq!(text.starts_with('≈'), shown != r);
         prop_assert!((&shown - &r).abs() <= ratio(1, 2_000_000));
+    }
+}
+
+/// With the widest weights, bounds and coefficients, and as many terms as there may be, no sum wraps: a build
+/// checks most of them for overflow, and one that is not checked would miss by far.
+#[test]
+fn the_widest_sums_fit() {
+    for negative in [[true, true], [false, true]] {
+        let n = 1 << 20;
+        // Just below 2^58: the mantissa is rounded to −2^58 if the number is negative.
+        let wide = Rational::new((BigInt::one() << 127) - 1, (BigInt::one() << 69) + 1);
+        let weights = |negative: bool| {
+            let w = if negative { -wide.clone() } else { wide.clone() };
+            let weights = Weights::new(Values::Rational(vec![w; n])).unwrap();
+            assert!(!negative || weights.mantissas()[0] == -(1 << 58));
+            weights
+        };
+        let spread = Linear::gather(1, vec![0; n], weights(negative[0])).unwrap();
+        let sum = Linear::dense(1, 1, n, 1, weights(negative[1])).unwrap();
+        // Every ReLU is active, so its line is the function itself.
+        let active = Exact::from_rationals(&vec![Rational::from_integer(BigInt::one() << 90); n]);
+        let tensor = |name: &str, op, centre| Tensor { name: name.into(), op, centre, clip: None };
+        let tensors = vec![
+            tensor("z", Op::Variables(0), Exact::zeros(1)),
+            tensor("a", Op::Affine(vec![(0, Arc::new(spread))]), active.clone()),
+            tensor("b", Op::Relu(1), active),
+            tensor("y", Op::Affine(vec![(2, Arc::new(sum))]), Exact::zeros(1)),
+        ];
+        let one = vec![int(1)];
+        let domain = vec![Variables { name: "z".into(), lower: vec![int(-1)], upper: one, groups: vec![] }];
+        let mut problem = Problem::default();
+        (problem.tensors, problem.domain, problem.output) = (tensors, domain, 3);
+        let mut case = Case::root(&problem).unwrap();
+        case.ensure(3).unwrap();
+        let exact = &wide * &wide * int(1 << 20);
+        let bounds = case.bounds(3).unwrap();
+        let near = |found: &Rational| *found >= exact && *found <= &exact * ratio((1 << 20) + 1, 1 << 20);
+        assert!(near(&dyadic(bounds.upper()[0], bounds.exp())) && near(&dyadic(-bounds.lower()[0], bounds.exp())));
+        let relaxation = Relaxation::new(&case, 3, None).unwrap();
+        for sign in [-1, 1] {
+            assert!(near(&relaxation.upper_bound(3, &[(0, sign)], &[]).unwrap()));
+        }
     }
 }

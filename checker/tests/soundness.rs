@@ -6,15 +6,16 @@ mod support;
 use num::{Signed, Zero};
 use proptest::prelude::*;
 use proptest::test_runner::Config as Runner;
-use scalecheck::certificate::{End, Proof, Side};
+use scalecheck::certificate::{End, Proof, Refine, Side};
 use scalecheck::claim::Property;
+use scalecheck::error::Code;
 use scalecheck::exact::Exact;
 use scalecheck::number::{Rational, scale_by_power_of_two};
 use scalecheck::problem::{Cell, Problem};
 use scalecheck::rules::back_substitution::Relaxation;
 use scalecheck::rules::case::Case;
-use scalecheck::rules::{split, tree, witness};
-use support::case_study::{Plan, Point, Study, random_proof, random_study};
+use scalecheck::rules::{close, split, tree, witness};
+use support::case_study::{Plan, Point, Study, random_proof, random_study, without_idle_trees};
 use support::onnx::Model;
 use support::reference::Size;
 use support::tape::{Tape, tape};
@@ -72,21 +73,22 @@ fn assert_contained(case: &Case<'_>, points: &[Vec<Vector>]) {
     }
 }
 
-/// Walks a proof as the rules say, with the points of each case, and confirms every refined bound with them.
-fn follow<'p>(proof: &Proof, at: &mut usize, mut case: Case<'p>, points: Vec<Vec<Vector>>) {
-    let node = &proof.nodes[*at];
-    *at += 1;
-    for refine in &node.refine {
+/// What a case that does not split says of each cell: the slack that is known of it, and whether it is closed.
+type Leaf = Vec<Option<(Rational, bool)>>;
+
+/// Refines as the rules say, and confirms every bound with the points of the case.
+fn refine<'p>(proof: &Proof, steps: &[Refine], case: &mut Case<'p>, points: &[Vec<Vector>]) {
+    for refine in steps {
         let t = refine.tensor;
         case.ensure(t).unwrap();
         case.ensure_ranges(&refine.hints.multipliers).unwrap();
         let mut found = Vec::new();
-        let relaxation = Relaxation::new(&case, t, refine.hints.slopes.map(|s| &proof.slopes[s])).unwrap();
+        let relaxation = Relaxation::new(case, t, refine.hints.slopes.map(|s| &proof.slopes[s])).unwrap();
         for row in refine.rows.clone().unwrap_or_else(|| (0..case.problem().tensors[t].centre.len()).collect()) {
             for (side, sign) in [(Side::Lower, -1), (Side::Upper, 1)] {
                 if refine.side.is_none_or(|s| s == side) {
                     let bound = relaxation.upper_bound(t, &[(row, sign)], &refine.hints.multipliers).unwrap();
-                    for point in &points {
+                    for point in points {
                         let d = &point[t][row] * int(sign);
                         assert!(d <= bound, "refined {side:?} bound {bound} of element {row} at {d}");
                     }
@@ -101,12 +103,50 @@ fn follow<'p>(proof: &Proof, at: &mut usize, mut case: Case<'p>, points: Vec<Vec
             }
         }
         case.renormalise(t).unwrap();
-        assert_contained(&case, &points);
+        assert_contained(case, points);
+    }
+}
+
+/// Walks a tree as the rules say, with the points of each case, and confirms every bound with them. `said` is what
+/// the cases above say of the cells. Returns the cases that do not split, without void ones.
+fn follow<'p>(
+    proof: &Proof,
+    at: &mut usize,
+    mut case: Case<'p>,
+    points: Vec<Vec<Vector>>,
+    mut said: Leaf,
+) -> Vec<Leaf> {
+    let (problem, node) = (case.problem(), &proof.nodes[*at]);
+    *at += 1;
+    refine(proof, &node.refine, &mut case, &points);
+    if !node.close.is_empty() {
+        case.ensure(problem.output).unwrap();
+        node.close.iter().for_each(|entry| case.ensure_ranges(&entry.hints.multipliers).unwrap());
+    }
+    for entry in &node.close {
+        let slopes = entry.hints.slopes.map(|s| &proof.slopes[s]);
+        let relaxation = Relaxation::new(&case, problem.output, slopes).unwrap();
+        let cell = &problem.cells[entry.cell];
+        let slack = close::slack(problem, cell, entry, &relaxation).unwrap();
+        let closed = close::closes(cell, entry, &slack);
+        for point in &points {
+            let excess = excess(cell, &point[problem.output]);
+            assert!(excess <= slack, "cell {}: a point has {excess}, the case {slack}", entry.cell);
+            assert!(!closed || excess.is_negative() || (cell.rows[0].strict && excess.is_zero()));
+        }
+        // What a case above has closed stays closed, by the best of all slacks; what it has not closed is as if it had
+        // said nothing.
+        let goes_on = matches!(node.end, End::Split { .. });
+        said[entry.cell] = match said[entry.cell].take() {
+            Some((earlier, true)) if closed => Some((earlier.min(slack), true)),
+            None if closed || !goes_on => Some((slack, closed)),
+            earlier => earlier,
+        };
     }
     match &node.end {
         End::Split { tensor, element, at: threshold } => {
             case.ensure(*tensor).unwrap();
-            let centre = case.problem().tensors[*tensor].centre.get(*element);
+            let centre = problem.tensors[*tensor].centre.get(*element);
             let value = |point: &Vec<Vector>| &centre + &point[*tensor][*element];
             let low_points: Vec<_> = points.iter().filter(|p| value(p) <= *threshold).cloned().collect();
             let high_points: Vec<_> = points.iter().filter(|p| value(p) >= *threshold).cloned().collect();
@@ -114,27 +154,59 @@ fn follow<'p>(proof: &Proof, at: &mut usize, mut case: Case<'p>, points: Vec<Vec
             let (low, high) = split::split(case, *tensor, *element, threshold);
             assert_contained(&low, &low_points);
             assert_contained(&high, &high_points);
-            follow(proof, at, low, low_points);
-            follow(proof, at, high, high_points);
+            let mut leaves = follow(proof, at, low, low_points, said.clone());
+            leaves.extend(follow(proof, at, high, high_points, said));
+            leaves
         }
         End::Leaf => {
-            case.ensure(case.problem().output).unwrap();
             assert_contained(&case, &points);
+            vec![said]
         }
         End::Void { tensor, element } => {
-            assert!(!case.is_void(*tensor, *element) || points.is_empty(), "a void case has points");
+            let void = case.is_void(*tensor, *element);
+            assert!(void && points.is_empty(), "a void case has points, or a value");
+            vec![]
         }
     }
+}
+
+/// Walks all trees as the rules say, and compares with what the checker has found. Returns the number of cells that
+/// are excluded, and how many of those not by the first tree.
+fn follow_all(problem: &Problem, proof: &Proof, points: &[Vec<Vector>]) -> (usize, usize) {
+    let mut root = Case::root(problem).unwrap();
+    refine(proof, &proof.refine, &mut root, points);
+    let (mut at, mut trees, mut found) = (0, 0, vec![None; problem.cells.len()]);
+    let mut later = 0;
+    while at < proof.nodes.len() {
+        let leaves = follow(proof, &mut at, root.clone(), points.to_vec(), vec![None; problem.cells.len()]);
+        for (cell, found) in found.iter_mut().enumerate() {
+            let said: Vec<Option<&(Rational, bool)>> = leaves.iter().map(|leaf| leaf[cell].as_ref()).collect();
+            let closed = said.iter().all(|said| said.is_some_and(|(_, closed)| *closed));
+            let slack = said.iter().map(|said| said.map(|(slack, _)| slack)).collect::<Option<Vec<_>>>();
+            let slack = slack.and_then(|all| all.into_iter().max().cloned());
+            if found.as_ref().is_none_or(|(_, before)| closed && !before) {
+                later += usize::from(trees > 0);
+                *found = Some((slack, closed));
+            }
+        }
+        trees += 1;
+    }
+    let established = tree::walk(problem, proof, u64::MAX).unwrap();
+    let found: Vec<(Option<Rational>, bool)> = found.into_iter().flatten().collect();
+    assert_eq!(established.open.is_none(), found.iter().all(|(_, closed)| *closed));
+    assert_eq!(established.slack, found.iter().map(|(slack, _)| slack.clone()).collect::<Vec<_>>());
+    (found.iter().filter(|(_, closed)| *closed).count(), later)
 }
 
 /// Every slack that a whole proof establishes is at least the excess of every point.
 fn assert_slacks_hold(problem: &Problem, proof: &Proof, points: &[Vec<Vector>]) {
     let established = tree::walk(problem, proof, u64::MAX).unwrap();
     for (k, (cell, slack)) in problem.cells.iter().zip(&established.slack).enumerate() {
+        assert!(slack.is_some() || established.open.is_some(), "the domain is not empty, so some case is not void");
         for point in points {
             let excess = excess(cell, &point[problem.output]);
-            let slack = slack.as_ref().expect("the domain is not empty, so some case is not void");
-            assert!(excess <= *slack, "cell {k}: a point has {excess}, the proof established {slack}");
+            let holds = slack.as_ref().is_none_or(|slack| excess <= *slack);
+            assert!(holds, "cell {k}: a point has {excess}, the proof established {slack:?}");
         }
     }
 }
@@ -147,10 +219,10 @@ proptest! {
         let study = random_study(&mut tape, WILD);
         let points = points(&mut tape, &study);
         for _ in 0..2 {
-            let text = random_proof(&mut tape, &study);
+            let text = without_idle_trees(&study.problem, random_proof(&mut tape, &study));
             let proof = Proof::new(&text, &study.problem).unwrap();
             assert_slacks_hold(&study.problem, &proof, &points);
-            follow(&proof, &mut 0, Case::root(&study.problem).unwrap(), points.clone());
+            follow_all(&study.problem, &proof, &points);
         }
     }
 
@@ -160,7 +232,7 @@ proptest! {
         let points = points(&mut tape, &study);
         let proof = Proof::new(&default_proof(&study.network, &study.problem), &study.problem).unwrap();
         assert_slacks_hold(&study.problem, &proof, &points);
-        follow(&proof, &mut 0, Case::root(&study.problem).unwrap(), points);
+        follow_all(&study.problem, &proof, &points);
     }
 
     /// `witness::check` says that a point breaks the claim if and only if the reference says so.
@@ -192,7 +264,7 @@ proptest! {
                     prop_assert_eq!(found.coarse, after);
                 }
                 Err(e) => {
-                    prop_assert_eq!(e.code, scalecheck::error::Code::WitnessHarmless);
+                    prop_assert_eq!(e.code, Code::WitnessHarmless);
                     prop_assert!(!broken);
                 }
             }
@@ -222,6 +294,31 @@ fn a_sum_with_an_unperturbed_tensor_keeps_its_own_centre() {
     }
     let proof = Proof::new(&default_proof(&network, &problem), &problem).unwrap();
     assert_eq!(tree::check(&problem, &proof, u64::MAX).unwrap().slack, [Some(int(0)), Some(int(-1))]);
+}
+
+/// Random proofs have what a certificate may have, and it matters.
+#[test]
+fn the_random_proofs_are_not_trivial() {
+    use proptest::strategy::ValueTree;
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    let (mut excluded, mut later, mut refined, mut named, mut inner, mut void) = (0, 0, 0, 0, 0, 0);
+    for _ in 0..200 {
+        let mut tape = tape(900).new_tree(&mut runner).unwrap().current();
+        let study = random_study(&mut tape, WILD);
+        let text = without_idle_trees(&study.problem, random_proof(&mut tape, &study));
+        let proof = Proof::new(&text, &study.problem).unwrap();
+        let (cells, of_later) = follow_all(&study.problem, &proof, &[]);
+        excluded += cells;
+        later += of_later;
+        refined += usize::from(!text.refine.is_empty());
+        named += text.nodes.iter().flat_map(|n| &n.close).flatten().filter(|entry| entry.cell.is_some()).count();
+        inner += text.nodes.iter().filter(|n| n.split.is_some() && n.close.is_some()).count();
+        void += text.nodes.iter().filter(|n| n.void.is_some()).count();
+    }
+    assert!(
+        excluded > 100 && later >= 10 && refined > 50 && named > 50 && inner > 30,
+        "{excluded} {later} {refined} {named} {inner} {void}"
+    );
 }
 
 #[test]

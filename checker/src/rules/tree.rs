@@ -17,8 +17,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// What walking all trees has established.
 pub struct Established {
-    /// For each cell the largest slack over all cases: negative, or zero for a strict cell, if it is excluded. `None` if
-    /// every case is void, or if some case says nothing of the cell.
+    /// For each cell the largest slack over the cases of the first tree that excludes it, or else of the first tree:
+    /// negative, or zero for a strict cell, if it is excluded. `None` if every case is void, or if some case says nothing
+    /// of the cell.
     pub slack: Vec<Option<Rational>>,
     /// The first cell that no tree excludes.
     pub open: Option<Error>,
@@ -36,8 +37,8 @@ type Slack = Option<Arc<Rational>>;
 struct Reach {
     /// The largest slack so far.
     worst: Slack,
-    /// The first case in which it is not closed.
-    open: Option<Error>,
+    /// The first case in which it is not closed, and the slack there.
+    open: Option<(usize, Slack)>,
     /// True if some case has no slack for it.
     unbounded: bool,
 }
@@ -46,10 +47,10 @@ struct Reach {
 /// [`check`] makes it one.
 pub fn walk(problem: &Problem, proof: &Proof, max_work: u64) -> Result<Established> {
     let sizes = sizes(&proof.nodes)?;
-    let mut root = Open { case: Case::root(problem)?, closed: vec![None; problem.cells.len()] };
+    let mut root = Open { case: Case::root(problem)?, closed: Arc::new(vec![None; problem.cells.len()]) };
     let mut walk = Walk::new(problem, proof, max_work);
     for refine in &proof.refine {
-        walk.refine(&mut root.case, refine)?;
+        walk.refine(&mut root.case, refine).map_err(|e| e.within("root"))?;
     }
     let (mut found, mut open_leaves, mut work) = (vec![None; problem.cells.len()], Vec::new(), walk.work);
     let mut first = 0;
@@ -58,7 +59,7 @@ pub fn walk(problem: &Problem, proof: &Proof, max_work: u64) -> Result<Establish
         let end = first + sizes[first];
         if !settle(&mut found, &tree.reached) {
             let message = "the tree that ends here excludes nothing that earlier trees do not";
-            return Err(Error::new(Code::TreeTrailing, format!("case {}", end - 1), message));
+            return Err(Error::new(Code::TreeTrailing, place(end - 1), message));
         }
         open_leaves.extend(tree.open_leaves);
         work = work.saturating_add(tree.work);
@@ -67,7 +68,14 @@ pub fn walk(problem: &Problem, proof: &Proof, max_work: u64) -> Result<Establish
     within(work, max_work)?;
     let found: Vec<Reach> = found.into_iter().map(Option::unwrap_or_default).collect();
     Ok(Established {
-        open: found.iter().find_map(|reach| reach.open.clone()),
+        open: found.iter().zip(&problem.cells).find_map(|(reach, cell)| {
+            let (i, slack) = reach.open.as_ref()?;
+            let misses = slack.as_ref().map_or_else(
+                || "nothing is said of it".to_owned(),
+                |slack| format!("the bound misses by {}", crate::number::approximate(slack)),
+            );
+            Some(Error::new(Code::CellOpen, place(*i), format!("not excluded: {}; {misses}", cell.meaning)))
+        }),
         slack: found.into_iter().map(|r| r.worst.filter(|_| !r.unbounded).map(|w| Rational::clone(&w))).collect(),
         open_leaves,
         work,
@@ -155,6 +163,10 @@ fn in_parallel<T: Send, R: Send>(items: Vec<T>, f: impl Fn(T) -> R + Sync) -> Ve
     results.into_iter().map(|(_, result)| result).collect()
 }
 
+fn place(node: usize) -> String {
+    format!("case {node}")
+}
+
 /// Takes from a complete tree what earlier ones left open. False if that is nothing.
 fn settle(found: &mut [Option<Reach>], tree: &[Reach]) -> bool {
     let mut news = false;
@@ -187,7 +199,7 @@ impl Reach {
 #[derive(Clone)]
 struct Open<'p> {
     case: Case<'p>,
-    closed: Vec<Slack>,
+    closed: Arc<Vec<Slack>>,
 }
 
 struct Walk<'p> {
@@ -221,51 +233,43 @@ impl<'p> Walk<'p> {
 
     /// Works through one node, with errors that say which.
     fn step(&mut self, at: usize, open: Open<'p>) -> Result<Option<(Open<'p>, Open<'p>)>> {
-        let place = format!("case {at}");
-        self.node(open, at, &self.proof.nodes[at], &place).map_err(|e| e.within(&place))
+        self.node(open, &self.proof.nodes[at], at).map_err(|e| e.within(&place(at)))
     }
 
     /// Works through one node; the children if it splits.
-    fn node(&mut self, open: Open<'p>, at: usize, node: &Node, place: &str) -> Result<Option<(Open<'p>, Open<'p>)>> {
+    fn node(&mut self, open: Open<'p>, node: &Node, i: usize) -> Result<Option<(Open<'p>, Open<'p>)>> {
         let Open { mut case, mut closed } = open;
         for refine in &node.refine {
             self.refine(&mut case, refine)?;
         }
-        let mut slacks = if node.close.is_empty() { vec![] } else { self.close(&mut case, &node.close)? };
+        let mut missed: Vec<(usize, Arc<Rational>)> = Vec::new();
+        let slacks = if node.close.is_empty() { vec![] } else { self.close(&mut case, &node.close)? };
+        for (entry, slack) in node.close.iter().zip(slacks) {
+            if close::closes(&self.problem.cells[entry.cell], entry, &slack) {
+                // What a case above has found is true here as well.
+                let best = &mut Arc::make_mut(&mut closed)[entry.cell];
+                *best = Some(best.take().into_iter().fold(Arc::new(slack), Arc::min));
+            } else {
+                missed.push((entry.cell, Arc::new(slack)));
+            }
+        }
         match &node.end {
-            End::Split { tensor, element, at: threshold } => {
+            End::Split { tensor, element, at } => {
                 case.ensure(*tensor)?;
                 self.spend(*tensor, 0, 0)?;
-                for (entry, slack) in node.close.iter().zip(slacks) {
-                    if close::closes(&self.problem.cells[entry.cell], entry, &slack) {
-                        closed[entry.cell] = Some(Arc::new(slack));
-                    }
-                }
-                let (low, high) = split::split(case, *tensor, *element, threshold);
+                let (low, high) = split::split(case, *tensor, *element, at);
                 return Ok(Some((Open { case: low, closed: closed.clone() }, Open { case: high, closed })));
             }
             End::Leaf => {
-                for (i, (cell, reach)) in self.problem.cells.iter().zip(&mut self.reached).enumerate() {
-                    let entry = node.close.iter().position(|entry| entry.cell == i);
-                    let (slack, open) = match (entry, closed[i].take()) {
-                        (_, Some(slack)) => (Some(slack), false),
-                        (Some(k), None) => {
-                            let slack = std::mem::take(&mut slacks[k]);
-                            let open = !close::closes(cell, &node.close[k], &slack);
-                            (Some(Arc::new(slack)), open)
-                        }
-                        (None, None) => (None, true),
-                    };
-                    if open {
-                        self.open_leaves.push((at, i));
+                for (cell, (closed, reach)) in closed.iter().zip(&mut self.reached).enumerate() {
+                    let missed =
+                        || missed.iter().find(|(missed, _)| *missed == cell).map(|(_, slack)| Arc::clone(slack));
+                    let slack = closed.clone().or_else(missed);
+                    if closed.is_none() {
+                        self.open_leaves.push((i, cell));
                     }
-                    if open && reach.open.is_none() {
-                        let misses = slack.as_ref().map_or_else(
-                            || "nothing is said of it".to_owned(),
-                            |slack| format!("the bound misses by {}", crate::number::approximate(slack)),
-                        );
-                        let message = format!("not excluded: {}; {misses}", cell.meaning);
-                        reach.open = Some(Error::new(Code::CellOpen, place, message));
+                    if closed.is_none() && reach.open.is_none() {
+                        reach.open = Some((i, slack.clone()));
                     }
                     reach.unbounded |= slack.is_none();
                     reach.worst = reach.worst.take().max(slack);

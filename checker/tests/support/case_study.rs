@@ -7,13 +7,14 @@ use super::tape::Tape;
 use super::{ancestors, parse_claim, pre_activations, ratio, read_model, tensor_names};
 use num::{One, Signed, Zero};
 use scalecheck::certificate::{
-    CloseText, DualText, MultiplierText, NodeText, ProofText, RefineText, Side, SlopesText, SplitText,
+    CloseText, DualText, MultiplierText, NodeText, Proof, ProofText, RefineText, Side, SlopesText, SplitText,
 };
 use scalecheck::claim::Claim;
 use scalecheck::error::Code;
 use scalecheck::network::Network;
 use scalecheck::number::Rational;
 use scalecheck::problem::Problem;
+use scalecheck::rules::tree;
 
 type Vector = Vec<Rational>;
 
@@ -177,7 +178,8 @@ impl Study {
     }
 }
 
-/// A random proof: any slopes, multipliers, refinements and splits that can be written down.
+/// A random proof: any slopes, multipliers, refinements, splits, closes and trees that can be written down. A later
+/// tree may exclude nothing that earlier ones do not.
 pub fn random_proof(tape: &mut Tape, study: &Study) -> ProofText {
     let problem = &study.problem;
     let names = tensor_names(&study.network, problem);
@@ -198,51 +200,102 @@ pub fn random_proof(tape: &mut Tape, study: &Study) -> ProofText {
         }
         proof.slopes.push(set);
     }
-    node(tape, study, &mut proof, 3);
+    let mut known = vec![false; problem.tensors.len()];
+    if tape.one_in(2) {
+        proof.refine = refinements(tape, study, &proof, &mut known);
+    }
+    for _ in 0..1 + tape.below(3) {
+        let depth = tape.below(4);
+        node(tape, study, &mut proof, &known, depth);
+    }
     proof
 }
 
-fn node(tape: &mut Tape, study: &Study, proof: &mut ProofText, depth: usize) {
+/// A random proof without the trees that exclude nothing new, which the checker rejects.
+pub fn without_idle_trees(problem: &Problem, mut text: ProofText) -> ProofText {
+    while let Err(e) = tree::walk(problem, &Proof::new(&text, problem).unwrap(), u64::MAX) {
+        assert_eq!(e.code, Code::TreeTrailing, "{e}");
+        let last: usize = e.place.strip_prefix("case ").and_then(|i| i.parse().ok()).unwrap();
+        let (mut start, mut open) = (0, 0);
+        for (i, node) in text.nodes[..last].iter().enumerate() {
+            open = (if open == 0 { 1 } else { open }) + if node.split.is_some() { 1 } else { -1 };
+            start = if open == 0 { i + 1 } else { start };
+        }
+        text.nodes.drain(start..=last);
+    }
+    text
+}
+
+/// Refinements of some tensors; afterwards the case knows bounds of more of them.
+fn refinements(tape: &mut Tape, study: &Study, proof: &ProofText, known: &mut [bool]) -> Vec<RefineText> {
     let problem = &study.problem;
-    let position = |proof: &ProofText, at: usize| problem.find(&proof.tensors[at]).unwrap_or_default();
     let mut refine = Vec::new();
-    // Bounds of these tensors are known in this case.
-    let mut known = vec![false; problem.tensors.len()];
     for tensor in 0..proof.tensors.len() {
         if !tape.one_in(3) {
-            let t = position(proof, tensor);
+            let t = problem.find(&proof.tensors[tensor]).unwrap_or_default();
             let own = ancestors(problem, t);
             known.iter_mut().zip(&own).for_each(|(k, o)| *k |= o);
             let len = problem.tensors[t].centre.len();
             let rows = tape.one_in(3).then(|| (0..1 + tape.below(len)).map(|_| tape.below(len)).collect());
             let side = *tape.pick(&[None, None, Some(Side::Lower), Some(Side::Upper)]);
-            let (slopes, multipliers) = (slope_set(tape, proof), multipliers(tape, study, proof, &known));
-            let duals = duals(tape, study, proof, &known);
+            let (slopes, multipliers) = (slope_set(tape, proof), multipliers(tape, study, proof, known));
+            let duals = duals(tape, study, proof, known);
             refine.push(RefineText { tensor, rows, side, slopes, multipliers, duals });
         }
     }
+    refine
+}
+
+/// Entries for every cell in order, or for some of them by name in any order; none if `may_be_absent`.
+fn closes(
+    tape: &mut Tape,
+    study: &Study,
+    proof: &ProofText,
+    known: &mut [bool],
+    may_be_absent: bool,
+) -> Option<Vec<CloseText>> {
+    let count = study.problem.cells.len();
+    let mut cells: Vec<Option<usize>> = match tape.below(if may_be_absent { 6 } else { 3 }) {
+        0 => vec![None; count],
+        1 => (0..count).rev().map(Some).collect(),
+        2 => (0..count).filter(|_| tape.one_in(2)).map(Some).collect(),
+        _ => return None,
+    };
+    if cells.is_empty() {
+        cells.push(Some(tape.below(count)));
+    }
+    known.iter_mut().zip(ancestors(&study.problem, study.problem.output)).for_each(|(k, o)| *k |= o);
+    let close = cells.into_iter().map(|cell| CloseText {
+        cell,
+        weights: tape.one_in(3).then(|| vec![1 + tape.below(9) as i64]),
+        slopes: slope_set(tape, proof),
+        multipliers: multipliers(tape, study, proof, known),
+        duals: duals(tape, study, proof, known),
+    });
+    Some(close.collect())
+}
+
+/// A case and all that it splits into. `known` says of which tensors its parent knows bounds.
+fn node(tape: &mut Tape, study: &Study, proof: &mut ProofText, known: &[bool], depth: usize) {
+    let problem = &study.problem;
+    let mut known = known.to_vec();
+    let refine = if tape.one_in(4) { vec![] } else { refinements(tape, study, proof, &mut known) };
     if depth > 0 && tape.one_in(2) {
+        let close = closes(tape, study, proof, &mut known, true);
         let tensor = tape.below(proof.tensors.len());
-        let t = position(proof, tensor);
+        let t = problem.find(&proof.tensors[tensor]).unwrap_or_default();
+        known.iter_mut().zip(ancestors(problem, t)).for_each(|(k, o)| *k |= o);
         let element = tape.below(problem.tensors[t].centre.len());
         // Near the clean value, or at the kink.
         let centre = problem.tensors[t].centre.get(element);
         let at = if tape.one_in(2) { Rational::zero() } else { centre + tape.unit() };
         let split = Some(SplitText { tensor, element, at: at.to_string() });
-        proof.nodes.push(NodeText { refine, split, ..NodeText::default() });
-        node(tape, study, proof, depth - 1);
-        node(tape, study, proof, depth - 1);
+        proof.nodes.push(NodeText { refine, split, close, void: None });
+        node(tape, study, proof, &known, depth - 1);
+        node(tape, study, proof, &known, depth - 1);
         return;
     }
-    known.iter_mut().zip(ancestors(problem, problem.output)).for_each(|(k, o)| *k |= o);
-    let close = (0..problem.cells.len()).map(|_| CloseText {
-        cell: None,
-        weights: tape.one_in(3).then(|| vec![1 + tape.below(9) as i64]),
-        slopes: slope_set(tape, proof),
-        multipliers: multipliers(tape, study, proof, &known),
-        duals: duals(tape, study, proof, &known),
-    });
-    let close = Some(close.collect());
+    let close = closes(tape, study, proof, &mut known, false);
     proof.nodes.push(NodeText { refine, close, ..NodeText::default() });
 }
 

@@ -89,8 +89,12 @@ pub fn ascend(graph: &Graph, cells: &[usize], from: &[Point], config: &Config) -
         let mut seed = DMatrix::zeros(output.nrows(), columns);
         for k in 0..columns {
             let (slack, row) = slacks(graph, output, cell_of[k], k);
-            for &(i, a) in &graph.halfspaces[row].objective {
-                seed[(i, k)] += a;
+            // All rows that are missed pull, so that they are met together.
+            for (position, h) in graph.halfspaces.iter().enumerate().filter(|(_, h)| h.cell == cell_of[k]) {
+                let own = h.bound + h.objective.iter().map(|&(i, a)| a * output[(i, k)]).sum::<f64>();
+                if position == row || own < 0.0 {
+                    h.objective.iter().for_each(|&(i, a)| seed[(i, k)] += a);
+                }
             }
             if best.as_ref().is_none_or(|b| slack > b.slack) {
                 let point = points.iter().map(|p| p.column(k).iter().copied().collect()).collect();

@@ -120,7 +120,8 @@ pub fn search(
     let (mut plain, mut open) = by_default(&engine, &root, &all_cells);
     let few = boxes && graph.blocks.iter().map(|b| b.lower.len()).sum::<usize>() <= FEW_VARIABLES;
     if !open.is_empty() {
-        if let Some(point) = attack(&open, 32, 60, 2) {
+        let starts = if few { 512 } else { 32 };
+        if let Some(point) = attack(&open, starts, 60, 2) {
             return Ok(Some(End::Reached(point)));
         }
         if !few {
@@ -162,6 +163,11 @@ pub fn search(
     }
     for _ in 0..REPAIRS {
         let proof = text(&engine, problem, &root, &parts);
+        // What is checked is what will be written.
+        let written = serde_json::to_vec(&proof).and_then(|bytes| serde_json::from_slice::<ProofText>(&bytes));
+        if written.ok().as_ref() != Some(&proof) {
+            return Ok(Some(End::Unknown));
+        }
         let established = tree_rules::walk(problem, &Proof::new(&proof, problem)?, CheckConfig::default().max_work)?;
         if established.open.is_none() {
             return Ok(Some(End::Proven(Box::new(proof))));
