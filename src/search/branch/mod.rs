@@ -169,6 +169,9 @@ pub fn search(
             return Ok(Some(End::Unknown));
         }
         let established = tree_rules::walk(problem, &Proof::new(&proof, problem)?, CheckConfig::default().max_work)?;
+        if std::env::var("SCALECERT_DEBUG").is_ok() {
+            eprintln!("exact: nodes {} open leaves {}", proof.nodes.len(), established.open_leaves.len());
+        }
         if established.open.is_none() {
             return Ok(Some(End::Proven(Box::new(proof))));
         }

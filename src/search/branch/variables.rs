@@ -13,6 +13,8 @@ use std::sync::Arc;
 
 /// Part of what a layer's relaxations cost that is worth bounding anew.
 const WORTH: f64 = 0.995;
+/// By which part of a neuron's range the exact rules may raise its upper line: chords are rounded to 16 bits.
+const CAUTION: f64 = 1.0 / 131_072.0;
 /// Cases that one thread works on together.
 const BATCH: usize = 16;
 
@@ -197,19 +199,18 @@ impl Search<'_, '_> {
         best
     }
 
-    /// Bounds of the columns, raised by what rounding may change in the exact rules: that grows with what the relaxation
-    /// gives away.
+    /// Bounds of the columns, raised by what rounding may change in the exact rules.
     fn cautious(&self, columns: &[(usize, usize)], cases: &[&Case], bound: &[f64], trace: &Trace) -> Vec<f64> {
         let mut raised = bound.to_vec();
         for l in 0..self.engine.layers.len() {
             let Some(v) = trace.coefficients(self.engine, l) else { continue };
             for (k, (case, _)) in columns.iter().enumerate() {
                 let range = &cases[*case].ranges[l];
-                let area = |&i: &u32| {
+                let rounding = |&i: &u32| {
                     let (low, high) = (range.low[i as usize], range.high[i as usize]);
-                    v[(i as usize, k)].abs() * -low * high / (high - low)
+                    v[(i as usize, k)].abs() * (high - low)
                 };
-                raised[k] += 1e-5 * range.unstable.iter().map(area).sum::<f64>();
+                raised[k] += CAUTION * range.unstable.iter().map(rounding).sum::<f64>();
             }
         }
         raised
@@ -327,8 +328,8 @@ impl Search<'_, '_> {
         let columns = self.rows(batch, |case| close[case].is_empty());
         let refs: Vec<&Case> = cases.iter().collect();
         let targets = self.targets(&columns, &refs);
-        let (bound, trace) = engine.bound(&targets, None, &[]);
-        let mut bound = self.cautious(&columns, &refs, &bound, &trace);
+        let (raw, trace) = engine.bound(&targets, None, &[]);
+        let mut bound = self.cautious(&columns, &refs, &raw, &trace);
         let best = self.best(&columns, &bound);
         // The best row of each cell that is not closed as it is.
         let hard: Vec<usize> = best.iter().map(|b| b.2).filter(|&k| !self.closes(columns[k].1, bound[k])).collect();
@@ -343,7 +344,7 @@ impl Search<'_, '_> {
                 .collect();
             let found = optimise(engine, &targets, alphas, vec![vec![]; picked.len()], &enough, &self.config);
             for (position, &k) in hard.iter().enumerate() {
-                bound[k] = bound[k].min(found.bound[position]);
+                bound[k] = bound[k].min(found.bound[position] + bound[k] - raw[k]);
                 if self.closes(columns[k].1, bound[k]) {
                     let case = &cases[columns[k].0];
                     slopes[k] = Some(Arc::new(quantise(engine, case, &found.alphas, position, engine.layers.len())));
