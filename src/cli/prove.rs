@@ -2,9 +2,10 @@
 
 use crate::bundle;
 use crate::graph::float;
-use crate::prove::{Choice, Config, Method, Outcome, Status};
+use crate::prove::{Choice, Config, INTERRUPTED, Method, Outcome, Status};
 use crate::relax::slopes;
 use crate::search::attack;
+use crate::search::branch::Progress;
 use anyhow::{Result, bail};
 use comfy_table::Table;
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
@@ -15,6 +16,7 @@ use scalecheck::verify::{Config as CheckConfig, Statement};
 use serde_json::{Value, json};
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// Certify or refute a claim; writes a certificate that `scalecheck` verifies.
@@ -71,8 +73,20 @@ pub fn run(arguments: &Arguments) -> Result<u8> {
         check: CheckConfig::default(),
     };
     let bar = progress(statement.claim().rows().len() * statement.claim().settings.len())?;
-    let outcomes = bundle::prove_rows(&statement, &config, &|_| (), || bar.inc(1))?;
+    // The first interruption ends the search with what is known; a second one ends the program.
+    let interrupted = || {
+        if INTERRUPTED.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+    };
+    ctrlc::set_handler(interrupted)?;
+    let search = search_line();
+    let told = |p: Progress| {
+        search.set_message(format!("{} cases, {} open, worst bound {:.4}", p.cases, p.open, p.worst));
+    };
+    let outcomes = bundle::prove_rows(&statement, &config, &told, || bar.inc(1))?;
     bar.finish_and_clear();
+    search.finish_and_clear();
     let path = arguments.output.clone().unwrap_or_else(|| about.with_extension("cert.json"));
     let path = match bundle::certificate(&statement, &outcomes) {
         Some(certificate) => {
@@ -84,7 +98,7 @@ pub fn run(arguments: &Arguments) -> Result<u8> {
     if arguments.json {
         println!("{}", as_json(&statement, &outcomes, path));
     } else {
-        print_table(&statement, &outcomes, path, about);
+        print_table(&statement, &outcomes, path, about, arguments.model.as_deref().filter(|_| arguments.property.is_some()));
     }
     let statuses = statement.claim().settings.iter().enumerate().map(|(i, setting)| {
         let of: Vec<Status> = outcomes.iter().filter(|o| o.setting == i).map(|o| o.status).collect();
@@ -102,6 +116,18 @@ pub fn run(arguments: &Arguments) -> Result<u8> {
         () if statuses.contains(&Status::Unknown) => 20,
         () => 0,
     })
+}
+
+/// A line on the terminal that says how far branch and bound is; hidden elsewhere.
+fn search_line() -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let line = ProgressBar::new_spinner();
+    if let Ok(style) = ProgressStyle::with_template("{elapsed} {msg}") {
+        line.set_style(style);
+    }
+    line
 }
 
 /// A bar on the terminal that counts rows; hidden elsewhere, and for a single row.
@@ -124,7 +150,13 @@ fn measure(property: &Property) -> &'static str {
     }
 }
 
-fn print_table(statement: &Statement, outcomes: &[Outcome], path: Option<&Path>, claim: &Path) {
+fn print_table(
+    statement: &Statement,
+    outcomes: &[Outcome],
+    path: Option<&Path>,
+    claim: &Path,
+    model: Option<&Path>,
+) {
     let settings = &statement.claim().settings;
     let methods: Vec<Method> = {
         let mut all: Vec<Method> = outcomes.iter().flat_map(|o| o.proven.iter().map(|(m, _)| *m)).collect();
@@ -135,7 +167,10 @@ fn print_table(statement: &Statement, outcomes: &[Outcome], path: Option<&Path>,
     let mut table = Table::new();
     table.load_style(UTF8_HORIZONTAL_ONLY);
     let several = settings.len() > 1;
-    let header = several.then(|| "setting".to_owned()).into_iter().chain(["row".to_owned(), "attacked".to_owned()]);
+    // A property has no measure: it is decided or not.
+    let measured = settings.iter().any(|s| s.property != Property::Unsafe);
+    let attack = measured.then(|| "attacked".to_owned());
+    let header = several.then(|| "setting".to_owned()).into_iter().chain(["row".to_owned()]).chain(attack);
     let header = header.chain(methods.iter().map(|m| format!("proven, {}", name(*m)))).chain(["status".to_owned()]);
     table.set_header(header);
     for outcome in outcomes {
@@ -145,15 +180,15 @@ fn print_table(statement: &Statement, outcomes: &[Outcome], path: Option<&Path>,
         };
         let cells = several.then(|| outcome.setting.to_string()).into_iter().chain([outcome.row.to_string()]);
         let attacked = outcome.attacked.as_ref().map_or_else(String::new, |(reach, _)| approximate(reach));
-        let cells = cells.chain([attacked]).chain(methods.iter().map(proven));
+        let cells = cells.chain(measured.then_some(attacked)).chain(methods.iter().map(proven));
         table.add_row(cells.chain([format!("{:?}", outcome.status).to_lowercase()]));
     }
     println!("{}.\n", scalecheck::describe::describe(statement.claim()).trim_end_matches('.'));
     println!("{table}");
-    let mut measured: Vec<&str> = Vec::new();
-    for property in settings.iter().map(|s| &s.property) {
-        if !measured.contains(&measure(property)) {
-            measured.push(measure(property));
+    let mut shown: Vec<&str> = Vec::new();
+    for property in settings.iter().map(|s| &s.property).filter(|p| **p != Property::Unsafe) {
+        if !shown.contains(&measure(property)) {
+            shown.push(measure(property));
             let side = match property {
                 Property::Tolerance(_) | Property::Reaches(_) => "attacked ≤ truth ≤ proven",
                 Property::Winner | Property::Unsafe => "proven ≤ truth ≤ attacked",
@@ -182,7 +217,16 @@ fn print_table(statement: &Statement, outcomes: &[Outcome], path: Option<&Path>,
     match path {
         Some(path) => {
             println!("wrote {}", path.display());
-            println!("check it: scalecheck verify {} {}", claim.display(), path.display());
+            match model {
+                // Without a claim file, model and property are what was asked.
+                Some(model) => println!(
+                    "check it: scalecheck verify --model {} --property {} {}",
+                    model.display(),
+                    claim.display(),
+                    path.display()
+                ),
+                None => println!("check it: scalecheck verify {} {}", claim.display(), path.display()),
+            }
         }
         None => println!("no answer was found, so no certificate was written"),
     }

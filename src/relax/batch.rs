@@ -196,6 +196,8 @@ impl<'g> Engine<'g> {
                         let (slope, offset) = (&range.slope[..n], &range.offset[..n]);
                         let (alpha, centre, clean) = (&alpha[..n], &centre[..n], &clean[..n]);
                         let mut constant = 0.0;
+                        // By index, the loop is vectorised.
+                        #[allow(clippy::needless_range_loop)]
                         for i in 0..n {
                             let above = v[i] >= 0.0;
                             let s = if above { slope[i] } else { alpha[i] };

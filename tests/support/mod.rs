@@ -45,7 +45,7 @@ pub fn statement(folder: &tempfile::TempDir, claim: &str) -> (PathBuf, Statement
 
 /// Proves every row, and checks the bytes of the certificate that results.
 pub fn prove_and_verify(statement: &Statement, config: &Config) -> (Vec<Outcome>, Report) {
-    let outcomes = prove_rows(statement, config, || ()).expect("the prover works on every row");
+    let outcomes = prove_rows(statement, config, &|_| (), || ()).expect("the prover works on every row");
     let certificate = certificate(statement, &outcomes).expect("some row has an answer");
     let bytes = checked_bytes(&certificate, statement).expect("the checker accepts what the prover found");
     let report = verify(statement, &bytes, &CheckConfig::default()).expect("the bytes are a certificate");

@@ -11,6 +11,8 @@ pub struct Config {
     /// Starts a cell and round.
     pub starts: usize,
     pub steps: usize,
+    /// First step, as a part of every variable's range.
+    pub size: f64,
     pub seed: u64,
 }
 
@@ -105,7 +107,7 @@ pub fn ascend(graph: &Graph, cells: &[usize], from: &[Point], config: &Config) -
             break;
         }
         let g = gradient(graph, &values, seed);
-        let size = 0.25 * (1.0 - step as f64 / config.steps as f64).powi(2) + 0.001;
+        let size = config.size * ((1.0 - step as f64 / config.steps as f64).powi(2) + 0.004);
         for ((p, g), block) in points.iter_mut().zip(&g).zip(&graph.blocks) {
             for (mut p, g) in p.column_iter_mut().zip(g.column_iter()) {
                 for i in 0..p.len() {
@@ -118,4 +120,28 @@ pub fn ascend(graph: &Graph, cells: &[usize], from: &[Point], config: &Config) -
         }
     }
     best
+}
+
+/// Of many random points, those with the largest slacks of any of these cells, `best` of them a cell. Only for boxes
+/// without groups, and worth it for few variables.
+pub fn sample(graph: &Graph, cells: &[usize], points: usize, best: usize, seed: u64) -> Vec<Point> {
+    const BATCH: usize = 1000;
+    let mut random = SmallRng::seed_from_u64(seed);
+    let mut kept: Vec<Vec<(f64, Point)>> = vec![vec![]; cells.len()];
+    for _ in 0..points.div_ceil(BATCH) {
+        let uniform = |b: &crate::graph::Block, random: &mut SmallRng| {
+            DMatrix::from_fn(b.lower.len(), BATCH, |i, _| b.lower[i] + (b.upper[i] - b.lower[i]) * random.random::<f64>())
+        };
+        let batch: Vec<DMatrix<f64>> = graph.blocks.iter().map(|b| uniform(b, &mut random)).collect();
+        let output = graph.evaluate(&batch).swap_remove(graph.output);
+        for (kept, &cell) in kept.iter_mut().zip(cells) {
+            let point = |k: usize| batch.iter().map(|p| p.column(k).iter().copied().collect()).collect();
+            let worst = if kept.len() < best { f64::NEG_INFINITY } else { kept[kept.len() - 1].0 };
+            let slack = |k: usize| slacks(graph, &output, cell, k).0;
+            kept.extend((0..BATCH).map(|k| (slack(k), k)).filter(|(s, _)| *s > worst).map(|(s, k)| (s, point(k))));
+            kept.sort_by(|a, b| b.0.total_cmp(&a.0));
+            kept.truncate(best);
+        }
+    }
+    kept.into_iter().flatten().map(|(_, point)| point).collect()
 }

@@ -109,20 +109,28 @@ pub fn search(
         }
         found
     };
-    let attack = |cells: &[usize], starts: usize, steps: usize, seed: u64| {
-        let found = boxes.then(|| descent::ascend(graph, cells, &[], &descent::Config { starts, steps, seed }));
+    let attack = |cells: &[usize], from: &[Point], config: descent::Config| {
+        let found = boxes.then(|| descent::ascend(graph, cells, from, &config));
         found.flatten().filter(|found| found.slack >= 0.0 && confirm(&found.point)).map(|found| found.point)
     };
-    if let Some(point) = attack(&all_cells, 4, 20, 1) {
+    let quick = descent::Config { starts: 4, steps: 20, size: 0.25, seed: 1 };
+    if let Some(point) = attack(&all_cells, &[], quick) {
         return Ok(Some(End::Reached(point)));
     }
     let mut root = Root::new(&engine);
     let (mut plain, mut open) = by_default(&engine, &root, &all_cells);
     let few = boxes && graph.blocks.iter().map(|b| b.lower.len()).sum::<usize>() <= FEW_VARIABLES;
     if !open.is_empty() {
-        let starts = if few { 512 } else { 32 };
-        if let Some(point) = attack(&open, starts, 60, 2) {
+        let longer = descent::Config { starts: 32, steps: 60, size: 0.25, seed: 2 };
+        if let Some(point) = attack(&open, &[], longer) {
             return Ok(Some(End::Reached(point)));
+        }
+        if few && boxes {
+            let near = descent::sample(graph, &open, 20_000, 24, 3);
+            let local = descent::Config { starts: near.len(), steps: 60, size: 0.02, seed: 4 };
+            if let Some(point) = attack(&open, &near, local) {
+                return Ok(Some(End::Reached(point)));
+            }
         }
         if !few {
             root.optimise(&engine, &SLOPES, || !stop.now());
@@ -169,9 +177,6 @@ pub fn search(
             return Ok(Some(End::Unknown));
         }
         let established = tree_rules::walk(problem, &Proof::new(&proof, problem)?, CheckConfig::default().max_work)?;
-        if std::env::var("SCALECERT_DEBUG").is_ok() {
-            eprintln!("exact: nodes {} open leaves {}", proof.nodes.len(), established.open_leaves.len());
-        }
         if established.open.is_none() {
             return Ok(Some(End::Proven(Box::new(proof))));
         }

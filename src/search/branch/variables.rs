@@ -1,6 +1,7 @@
 //! Branch and bound on the variables, for few of them: every case bounds all its unstable neurons anew, and the variable
 //! that moves the bound most is halved.
 
+use super::descent::Point;
 use super::tree::{Closing, Refinement, Slopes, Split, Tree, quantise};
 use super::{Stop, margin};
 use crate::graph::float;
@@ -33,8 +34,17 @@ pub struct Open {
 struct Looked {
     refine: Vec<Refinement>,
     close: Vec<Closing>,
-    open: Option<(Case, Vec<usize>, (usize, usize), f64)>,
-    points: Vec<Vec<Vec<f64>>>,
+    open: Option<StillOpen>,
+    /// Where the relaxed network attains the bounds of open cells.
+    points: Vec<Point>,
+}
+
+/// What is left of a case that is not closed.
+struct StillOpen {
+    case: Case,
+    cells: Vec<usize>,
+    split: (usize, usize),
+    slack: f64,
 }
 
 pub struct Search<'s, 'g> {
@@ -132,7 +142,7 @@ impl Search<'_, '_> {
     fn settle(&self, tree: &mut Tree, stack: &mut Vec<Open>, node: usize, looked: Looked) {
         tree.nodes[node].refine = looked.refine;
         tree.nodes[node].close = looked.close;
-        if let Some((case, cells, split, slack)) = looked.open {
+        if let Some(StillOpen { case, cells, split, slack }) = looked.open {
             stack.push(Open { case, node, cells, split, slack });
         }
     }
@@ -369,7 +379,7 @@ impl Search<'_, '_> {
             }
             let open = (!still.is_empty()).then(|| {
                 let split = self.choose(&cases[case], &trace.variables, worst.1, &influence[case]);
-                (cases[case].clone(), still, split, worst.0)
+                StillOpen { case: cases[case].clone(), cells: still, split, slack: worst.0 }
             });
             let refine = std::mem::take(&mut refine[case]);
             looked.push(Looked { refine, close: std::mem::take(&mut close[case]), open, points });
