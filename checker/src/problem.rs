@@ -159,6 +159,16 @@ impl Problem {
         self.names.get(name).copied()
     }
 
+    /// Multiply–accumulates of one evaluation.
+    pub fn entries(&self) -> u64 {
+        let of = |tensor: &Tensor| match &tensor.op {
+            Op::Affine(terms) => terms.iter().map(|(_, linear)| linear.entries()).sum(),
+            Op::Weights(parts) => parts.iter().map(|part| part.above.entries()).sum(),
+            Op::Variables(_) | Op::Relu(_) => tensor.centre.len() as u64,
+        };
+        self.tensors.iter().map(of).sum()
+    }
+
     /// The problem of one setting of the claim at a clean input.
     pub fn new(network: &Network, claim: &Claim, setting: &Setting, clean: &Clean) -> Result<Problem> {
         let region = clean.region();

@@ -98,7 +98,13 @@ pub fn run(arguments: &Arguments) -> Result<u8> {
     if arguments.json {
         println!("{}", as_json(&statement, &outcomes, path));
     } else {
-        print_table(&statement, &outcomes, path, about, arguments.model.as_deref().filter(|_| arguments.property.is_some()));
+        print_table(
+            &statement,
+            &outcomes,
+            path,
+            about,
+            arguments.model.as_deref().filter(|_| arguments.property.is_some()),
+        );
     }
     let statuses = statement.claim().settings.iter().enumerate().map(|(i, setting)| {
         let of: Vec<Status> = outcomes.iter().filter(|o| o.setting == i).map(|o| o.status).collect();
@@ -150,13 +156,7 @@ fn measure(property: &Property) -> &'static str {
     }
 }
 
-fn print_table(
-    statement: &Statement,
-    outcomes: &[Outcome],
-    path: Option<&Path>,
-    claim: &Path,
-    model: Option<&Path>,
-) {
+fn print_table(statement: &Statement, outcomes: &[Outcome], path: Option<&Path>, claim: &Path, model: Option<&Path>) {
     let settings = &statement.claim().settings;
     let methods: Vec<Method> = {
         let mut all: Vec<Method> = outcomes.iter().flat_map(|o| o.proven.iter().map(|(m, _)| *m)).collect();

@@ -188,7 +188,7 @@ impl<'g> Engine<'g> {
                     let Some(layer) = self.layer_of[*from] else { continue };
                     let mut down = Matrix::zeros(v.nrows(), columns);
                     let (centre, clean) = (&self.layers[layer].centre, &self.layers[layer].clean);
-                    for k in 0..columns {
+                    for (k, bound) in bound.iter_mut().enumerate() {
                         let range = &targets.cases[targets.of[k]].ranges[layer];
                         let alpha = alphas.map_or(&range.default[..], |a| a[layer].column(k).data.into_slice());
                         let n = v.nrows();
@@ -205,7 +205,7 @@ impl<'g> Engine<'g> {
                             constant += v[i] * t;
                             down[i] = v[i] * s;
                         }
-                        bound[k] += constant;
+                        *bound += constant;
                     }
                     trace.at[t] = Some(v);
                     pending.add(*from, down);

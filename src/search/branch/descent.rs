@@ -91,10 +91,10 @@ pub fn ascend(graph: &Graph, cells: &[usize], from: &[Point], config: &Config) -
         let mut seed = DMatrix::zeros(output.nrows(), columns);
         for k in 0..columns {
             let (slack, row) = slacks(graph, output, cell_of[k], k);
-            // All rows that are missed pull, so that they are met together.
+            // All rows that are missed pull, so that they are met together; for every other start the worst alone.
             for (position, h) in graph.halfspaces.iter().enumerate().filter(|(_, h)| h.cell == cell_of[k]) {
                 let own = h.bound + h.objective.iter().map(|&(i, a)| a * output[(i, k)]).sum::<f64>();
-                if position == row || own < 0.0 {
+                if position == row || (own < 0.0 && k % 2 == 1) {
                     h.objective.iter().for_each(|&(i, a)| seed[(i, k)] += a);
                 }
             }
@@ -130,7 +130,9 @@ pub fn sample(graph: &Graph, cells: &[usize], points: usize, best: usize, seed: 
     let mut kept: Vec<Vec<(f64, Point)>> = vec![vec![]; cells.len()];
     for _ in 0..points.div_ceil(BATCH) {
         let uniform = |b: &crate::graph::Block, random: &mut SmallRng| {
-            DMatrix::from_fn(b.lower.len(), BATCH, |i, _| b.lower[i] + (b.upper[i] - b.lower[i]) * random.random::<f64>())
+            DMatrix::from_fn(b.lower.len(), BATCH, |i, _| {
+                b.lower[i] + (b.upper[i] - b.lower[i]) * random.random::<f64>()
+            })
         };
         let batch: Vec<DMatrix<f64>> = graph.blocks.iter().map(|b| uniform(b, &mut random)).collect();
         let output = graph.evaluate(&batch).swap_remove(graph.output);

@@ -10,6 +10,7 @@ use crate::emit::Builder;
 use crate::graph::{Graph, Halfspace, Op};
 use crate::relax::batch::{Config as Slopes, Engine, Matrix, Targets};
 use descent::Point;
+use rayon::prelude::*;
 use root::Root;
 use scalecheck::certificate::{Proof, ProofText};
 use scalecheck::error::Error;
@@ -82,6 +83,9 @@ const REPAIRS: usize = 6;
 
 /// For the slopes and multipliers of a case of neurons, and of the root.
 const SLOPES: Slopes = Slopes { iterations: 20, slope_step: 0.1, multiplier_step: 0.1, decay: 0.96 };
+/// Most multiply–accumulates of the evaluations of an attack before the search.
+const ATTACK_WORK: u64 = 1 << 32;
+
 /// For the slopes of a case of variables, which is soon halved again.
 const FEW_SLOPES: Slopes = Slopes { iterations: 4, slope_step: 0.25, multiplier_step: 0.1, decay: 0.85 };
 
@@ -121,19 +125,26 @@ pub fn search(
     let (mut plain, mut open) = by_default(&engine, &root, &all_cells);
     let few = boxes && graph.blocks.iter().map(|b| b.lower.len()).sum::<usize>() <= FEW_VARIABLES;
     if !open.is_empty() {
-        let longer = descent::Config { starts: 32, steps: 60, size: 0.25, seed: 2 };
+        let starts = (ATTACK_WORK / (60 * open.len() as u64 * problem.entries().max(1))).clamp(2, 32) as usize;
+        let longer = descent::Config { starts, steps: 60, size: 0.25, seed: 2 };
         if let Some(point) = attack(&open, &[], longer) {
             return Ok(Some(End::Reached(point)));
         }
         if few && boxes {
             let near = descent::sample(graph, &open, 20_000, 24, 3);
-            let local = descent::Config { starts: near.len(), steps: 60, size: 0.02, seed: 4 };
-            if let Some(point) = attack(&open, &near, local) {
-                return Ok(Some(End::Reached(point)));
+            for size in [0.05, 0.01] {
+                let local = descent::Config { starts: near.len(), steps: 60, size, seed: 4 };
+                if let Some(point) = attack(&open, &near, local) {
+                    return Ok(Some(End::Reached(point)));
+                }
             }
         }
         if !few {
-            root.optimise(&engine, &SLOPES, || !stop.now());
+            // At most a third of the time; the rest is for the cases.
+            let now = Instant::now();
+            let until = stop.deadline.map(|deadline| now + deadline.saturating_duration_since(now) / 3);
+            root.optimise(&engine, &SLOPES, || !stop.now() && until.is_none_or(|until| Instant::now() < until));
+
             (plain, open) = by_default(&engine, &root, &all_cells);
         }
     }
@@ -149,7 +160,16 @@ pub fn search(
         let tensors = (0..graph.blocks.len()).map(|b| of_block(b).unwrap_or_default()).collect();
         let search = variables::Search { engine: &engine, problem, root: &root.case, config: FEW_SLOPES, tensors };
         let (mut tree, stack) = search.start(&open);
-        let proven = search.run(&mut tree, stack, stop, &harms);
+        // Many starts in small steps: some unsafe sets are tiny.
+        let climb = |from: &[Point], round: u64| {
+            let one = |part: u64| {
+                let config = descent::Config { starts: 512, steps: 100, size: 0.02, seed: 16 * round + part };
+                attack(&open, if part == 0 { from } else { &[] }, config)
+            };
+            let found = (0..8).into_par_iter().find_map_first(one);
+            found.is_some_and(|point| harms(&point))
+        };
+        let proven = search.run(&mut tree, stack, stop, &harms, &climb);
         parts.push(Part { tree, cells: open, search: Kind::Variables(search) });
         proven
     } else {
@@ -197,7 +217,7 @@ pub fn search(
                     Kind::Root => false,
                     Kind::Variables(search) => {
                         let stack = search.reopen(&mut part.tree, &leaves, &part.cells);
-                        search.run(&mut part.tree, stack, stop, &harms)
+                        search.run(&mut part.tree, stack, stop, &harms, &|_, _| false)
                     }
                     Kind::Neurons(search) => {
                         let heap = search.reopen(&mut part.tree, &leaves);

@@ -305,7 +305,13 @@ impl Search<'_, '_> {
             };
             let at = trace.maximiser.iter();
             let point = at.map(|m| m.as_ref().map_or(vec![], |m| m.column(k).iter().copied().collect())).collect();
-            divided.push(Divided { node: open.node, point, layer, neuron, children: vec![child(2 * k), child(2 * k + 1)] });
+            divided.push(Divided {
+                node: open.node,
+                point,
+                layer,
+                neuron,
+                children: vec![child(2 * k), child(2 * k + 1)],
+            });
         }
         Some(divided)
     }

@@ -76,7 +76,8 @@ impl Root {
                         .map(|&(row, sign)| if sign > 0.0 { -layer.centre[row] } else { layer.centre[row] })
                         .collect();
                     let none = vec![vec![]; targets.of.len()];
-                    let best = optimise(engine, &targets, alphas, none, &enough, config);
+                    let config = Config { iterations: if go_on() { config.iterations } else { 0 }, ..*config };
+                    let best = optimise(engine, &targets, alphas, none, &enough, &config);
                     let columns = 0..targets.of.len();
                     let slopes = |k| quantise(engine, &case, &best.alphas, k, l);
                     columns.map(|k| (best.bound[k], slopes(k))).collect::<Vec<_>>()

@@ -16,6 +16,10 @@ use std::sync::Arc;
 const WORTH: f64 = 0.995;
 /// By which part of a neuron's range the exact rules may raise its upper line: chords are rounded to 16 bits.
 const CAUTION: f64 = 1.0 / 131_072.0;
+/// Cases after which an attack from the points that the relaxation names is tried, at first.
+const FIRST_CLIMB: usize = 4096;
+/// Points of such an attack.
+const CLIMBERS: usize = 128;
 /// Cases that one thread works on together.
 const BATCH: usize = 16;
 
@@ -98,15 +102,18 @@ impl Search<'_, '_> {
         stack
     }
 
-    /// Searches until all cases are closed, or it is to stop, or `harms` finds that a point reaches an unsafe cell. True if
-    /// all are closed.
+    /// Searches until all cases are closed, or it is to stop, or `harms` finds that a point reaches an unsafe cell, or
+    /// `climb` that one near these does. True if all are closed.
     pub fn run(
         &self,
         tree: &mut Tree,
         mut stack: Vec<Open>,
         stop: &Stop<'_>,
         harms: &(dyn Fn(&[Vec<f64>]) -> bool + Sync),
+        climb: &dyn Fn(&[Point], u64) -> bool,
     ) -> bool {
+        let mut near: Vec<Point> = Vec::new();
+        let (mut worth, mut round) = (FIRST_CLIMB, 0);
         let threads = rayon::current_num_threads();
         while !stack.is_empty() {
             if stop.now() {
@@ -132,8 +139,19 @@ impl Search<'_, '_> {
                 if looked.points.iter().any(|p| harms(p)) {
                     return false;
                 }
+                near.extend(looked.points.iter().cloned());
                 self.settle(tree, &mut stack, node, looked);
             }
+            // Now and then, and ever less often, from the points that the relaxation names.
+            if tree.nodes.len() > worth {
+                worth += worth.max(FIRST_CLIMB) / 2;
+                near.drain(..near.len().saturating_sub(CLIMBERS));
+                round += 1;
+                if climb(&near, round) {
+                    return false;
+                }
+            }
+            near.drain(..near.len().saturating_sub(CLIMBERS));
             stop.report(stack.len(), tree.nodes.len(), stack.last().map_or(0.0, |open| open.slack));
         }
         true
@@ -348,10 +366,8 @@ impl Search<'_, '_> {
             let picked: Vec<(usize, usize)> = hard.iter().map(|&k| columns[k]).collect();
             let targets = self.targets(&picked, &refs);
             let alphas = engine.default_alphas(&targets);
-            let enough: Vec<f64> = picked
-                .iter()
-                .map(|(_, h)| -graph.halfspaces[*h].bound - margin(graph.halfspaces[*h].bound))
-                .collect();
+            let enough: Vec<f64> =
+                picked.iter().map(|(_, h)| -graph.halfspaces[*h].bound - margin(graph.halfspaces[*h].bound)).collect();
             let found = optimise(engine, &targets, alphas, vec![vec![]; picked.len()], &enough, &self.config);
             for (position, &k) in hard.iter().enumerate() {
                 bound[k] = bound[k].min(found.bound[position] + bound[k] - raw[k]);
