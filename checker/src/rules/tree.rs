@@ -13,6 +13,7 @@ use crate::rules::back_substitution::Relaxation;
 use crate::rules::case::Case;
 use crate::rules::{close, split};
 use std::panic::resume_unwind;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// What walking all trees has established.
@@ -48,24 +49,23 @@ struct Reach {
 pub fn walk(problem: &Problem, proof: &Proof, max_work: u64) -> Result<Established> {
     let sizes = sizes(&proof.nodes)?;
     let mut root = Open { case: Case::root(problem)?, closed: Arc::new(vec![None; problem.cells.len()]) };
-    let mut walk = Walk::new(problem, proof, max_work);
+    let work = AtomicU64::new(0);
+    let mut walk = Walk::new(problem, proof, max_work, &work);
     for refine in &proof.refine {
         walk.refine(&mut root.case, refine).map_err(|e| e.within("root"))?;
     }
-    let (mut found, mut open_leaves, mut work) = (vec![None; problem.cells.len()], Vec::new(), walk.work);
+    let (mut found, mut open_leaves) = (vec![None; problem.cells.len()], Vec::new());
     let mut first = 0;
     while first < proof.nodes.len() {
-        let tree = walk_tree(problem, proof, max_work, &sizes, first, root.clone())?;
+        let tree = walk_tree(&walk, &sizes, first, root.clone())?;
         let end = first + sizes[first];
         if !settle(&mut found, &tree.reached) {
             let message = "the tree that ends here excludes nothing that earlier trees do not";
             return Err(Error::new(Code::TreeTrailing, place(end - 1), message));
         }
         open_leaves.extend(tree.open_leaves);
-        work = work.saturating_add(tree.work);
         first = end;
     }
-    within(work, max_work)?;
     let found: Vec<Reach> = found.into_iter().map(Option::unwrap_or_default).collect();
     Ok(Established {
         open: found.iter().zip(&problem.cells).find_map(|(reach, cell)| {
@@ -78,7 +78,7 @@ pub fn walk(problem: &Problem, proof: &Proof, max_work: u64) -> Result<Establish
         }),
         slack: found.into_iter().map(|r| r.worst.filter(|_| !r.unbounded).map(|w| Rational::clone(&w))).collect(),
         open_leaves,
-        work,
+        work: work.load(Ordering::Relaxed),
     })
 }
 
@@ -102,11 +102,6 @@ fn sizes(nodes: &[Node]) -> Result<Vec<usize>> {
     Ok(sizes)
 }
 
-fn within(work: u64, max_work: u64) -> Result<()> {
-    let message = || format!("needs more than {max_work} multiply–accumulates; raise --max-work");
-    if work > max_work { Err(Error::new(Code::LimitWork, "", message())) } else { Ok(()) }
-}
-
 /// Subtrees that a tree is cut into, for several threads. Cases do not depend on each other but on those above them, and
 /// the cut does not depend on the machine, so neither does what is found.
 const SUBTREES: usize = 64;
@@ -114,15 +109,8 @@ const SUBTREES: usize = 64;
 const CUT_FROM: usize = 32;
 
 /// Walks the tree whose root is node `first`.
-fn walk_tree<'p>(
-    problem: &'p Problem,
-    proof: &'p Proof,
-    max_work: u64,
-    sizes: &[usize],
-    first: usize,
-    root: Open<'p>,
-) -> Result<Walk<'p>> {
-    let mut top = Walk::new(problem, proof, max_work);
+fn walk_tree<'p>(of: &Walk<'p>, sizes: &[usize], first: usize, root: Open<'p>) -> Result<Walk<'p>> {
+    let mut top = of.fresh();
     let mut subtrees: Vec<(usize, Open<'p>)> = vec![(first, root)];
     while sizes[first] >= CUT_FROM && subtrees.len() < SUBTREES {
         let largest = (0..subtrees.len()).max_by_key(|&k| sizes[subtrees[k].0]).unwrap_or_default();
@@ -135,13 +123,12 @@ fn walk_tree<'p>(
         }
     }
     subtrees.sort_unstable_by_key(|(at, _)| *at);
-    let one = |(at, open): (usize, Open<'p>)| Walk::new(problem, proof, max_work).subtree(at, open);
+    let one = |(at, open): (usize, Open<'p>)| of.fresh().subtree(at, open);
     let walked = if subtrees.len() > 1 { in_parallel(subtrees, one) } else { subtrees.into_iter().map(one).collect() };
     walked.into_iter().try_fold(top, |mut all, part| {
         let part = part?;
         all.reached.iter_mut().zip(part.reached).for_each(|(all, part)| all.take(part));
         all.open_leaves.extend(part.open_leaves);
-        all.work = all.work.saturating_add(part.work);
         Ok(all)
     })
 }
@@ -206,16 +193,22 @@ struct Walk<'p> {
     problem: &'p Problem,
     proof: &'p Proof,
     max_work: u64,
-    work: u64,
+    /// Work of all threads so far.
+    work: &'p AtomicU64,
     /// By cell, what the tree at hand says so far.
     reached: Vec<Reach>,
     open_leaves: Vec<(usize, usize)>,
 }
 
 impl<'p> Walk<'p> {
-    fn new(problem: &'p Problem, proof: &'p Proof, max_work: u64) -> Self {
+    fn new(problem: &'p Problem, proof: &'p Proof, max_work: u64, work: &'p AtomicU64) -> Self {
         let reached = vec![Reach::default(); problem.cells.len()];
-        Walk { problem, proof, max_work, work: 0, reached, open_leaves: vec![] }
+        Walk { problem, proof, max_work, work, reached, open_leaves: vec![] }
+    }
+
+    /// A walk of the same proof that has seen nothing yet.
+    fn fresh(&self) -> Self {
+        Walk::new(self.problem, self.proof, self.max_work, self.work)
     }
 
     /// Works through the subtree that begins at node `at`.
@@ -342,7 +335,9 @@ impl<'p> Walk<'p> {
         };
         let one: u64 = self.problem.tensors.iter().take(t + 1).map(cost).sum();
         let work = one.saturating_mul(targets.saturating_add(1)).saturating_mul(multipliers as u64 + 1);
-        self.work = self.work.saturating_add(work);
-        within(self.work, self.max_work)
+        let before = self.work.fetch_add(work, Ordering::Relaxed);
+        let message = || format!("needs more than {} multiply–accumulates; raise --max-work", self.max_work);
+        let within = before.saturating_add(work) <= self.max_work;
+        if within { Ok(()) } else { Err(Error::new(Code::LimitWork, "", message())) }
     }
 }
