@@ -159,7 +159,9 @@ fn settle(found: &mut [Option<Reach>], tree: &[Reach]) -> bool {
     let mut news = false;
     for (found, reach) in found.iter_mut().zip(tree) {
         let first = found.is_none();
-        if first || (found.as_ref().is_some_and(|f| f.open.is_some()) && reach.open.is_none()) {
+        // A tree that bounds in every case a cell of which nothing is said so far leaves it open, but says how far.
+        let better = |f: &Reach| f.open.is_some() && (reach.open.is_none() || (f.unbounded && !reach.unbounded));
+        if first || found.as_ref().is_some_and(better) {
             *found = Some(reach.clone());
             news = true;
         }
