@@ -10,11 +10,18 @@ use std::sync::Arc;
 
 /// Slopes are written as integers over `2^SLOPE_BITS`.
 pub const SLOPE_BITS: u32 = 8;
+/// The slope 1 as it is written.
+pub const ONE: f64 = (1_u32 << SLOPE_BITS) as f64;
 /// Multipliers are written as integers over `2^MULTIPLIER_BITS`.
 const MULTIPLIER_BITS: i32 = 24;
 /// Multipliers of what a cutoff sees are written with this many bits: every one of them costs its place in the file.
 const DUAL_BITS: i32 = 18;
 const FINE_DUAL_BITS: i32 = 44;
+
+/// The nearest slope that a certificate can state.
+pub fn nearest(slope: f64) -> f64 {
+    (slope * ONE).round() / ONE
+}
 
 /// Lower slopes that differ from the default: by pre-activation tensor, (element, slope).
 pub type Slopes = BTreeMap<usize, Vec<(usize, f64)>>;

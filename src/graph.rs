@@ -377,12 +377,6 @@ fn dense(rows: &[Vec<Rational>], columns: usize) -> Option<Linear> {
     Linear::dense(1, rows.len(), columns, 1, weights)
 }
 
-/// The slack `bound + objective · d` of a one-row cell, to be shown negative.
-pub struct Cell {
-    pub objective: Vec<(usize, f64)>,
-    pub bound: f64,
-}
-
 /// One halfspace of a cell: the slack `bound + objective · d` is below zero outside of it.
 pub struct Halfspace {
     pub cell: usize,
@@ -391,11 +385,17 @@ pub struct Halfspace {
     pub bound: f64,
 }
 
+impl Halfspace {
+    /// The slack at the deviations of the output in column `k`.
+    pub fn slack(&self, output: &DMatrix<f64>, k: usize) -> f64 {
+        self.bound + self.objective.iter().map(|&(i, a)| a * output[(i, k)]).sum::<f64>()
+    }
+}
+
 pub struct Graph {
     pub tensors: Vec<Tensor>,
     pub blocks: Vec<Block>,
-    pub cells: Vec<Cell>,
-    /// All rows of all cells.
+    /// All rows of all cells. For a claim about a scale, a cell has one row, and this is the list of cells.
     pub halfspaces: Vec<Halfspace>,
     pub output: usize,
     /// Tensors that hold what a cutoff sees.
@@ -587,10 +587,6 @@ impl Graph {
             block
         });
         let seen = problem.domain.iter().filter_map(|v| problem.find(&format!("{}.seen", v.name))).collect();
-        let cells = problem.cells.iter().map(|cell| {
-            let row = &cell.rows[0];
-            Cell { objective: row.terms.iter().map(|&(i, a)| (i, -(a as f64))).collect(), bound: float(&row.bound) }
-        });
         let halfspaces = problem.cells.iter().enumerate().flat_map(|(cell, c)| {
             c.rows.iter().enumerate().map(move |(row, h)| Halfspace {
                 cell,
@@ -603,7 +599,6 @@ impl Graph {
             halfspaces: halfspaces.collect(),
             tensors: tensors.collect(),
             blocks: blocks.collect(),
-            cells: cells.collect(),
             output: problem.output,
             seen,
             ranged: None,
@@ -616,11 +611,11 @@ impl Graph {
         self.tensors[t].centre.len()
     }
 
-    /// The cells' objectives, one a column.
+    /// The halfspaces' objectives, one a column.
     pub fn objectives(&self) -> DMatrix<f64> {
-        let mut matrix = DMatrix::zeros(self.len(self.output), self.cells.len());
-        for (k, cell) in self.cells.iter().enumerate() {
-            cell.objective.iter().for_each(|&(i, a)| matrix[(i, k)] = a);
+        let mut matrix = DMatrix::zeros(self.len(self.output), self.halfspaces.len());
+        for (h, mut column) in self.halfspaces.iter().zip(matrix.column_iter_mut()) {
+            h.objective.iter().for_each(|&(i, a)| column[i] = a);
         }
         matrix
     }

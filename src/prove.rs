@@ -102,6 +102,20 @@ pub struct Outcome {
 pub type Reach = Rational;
 
 impl Outcome {
+    /// Nothing is known yet.
+    fn unknown(setting: usize, row: usize) -> Self {
+        Outcome {
+            setting,
+            row,
+            status: Status::Unknown,
+            answer: None,
+            attacked: None,
+            proven: vec![],
+            proof: None,
+            skipped: vec![],
+        }
+    }
+
     /// The tightest proven reach.
     pub fn tightest(&self, property: &Property) -> Option<&Reach> {
         let mut all = self.proven.iter().map(|(_, reach)| reach);
@@ -127,16 +141,7 @@ pub fn prove(
 ) -> Result<Outcome, Error> {
     let graph = Graph::new(problem, maps, false);
     let (state, improved) = back_substitution::crown(&graph);
-    let mut outcome = Outcome {
-        setting,
-        row,
-        status: Status::Unknown,
-        answer: None,
-        attacked: None,
-        proven: vec![],
-        proof: None,
-        skipped: vec![],
-    };
+    let mut outcome = Outcome::unknown(setting, row);
     let reaches = matches!(property, Property::Reaches(_));
     let answer = Answer { setting, row, ..Answer::default() };
     if let Some((reach, point)) = strongest(problem, property, &graph, maps, &state, &config.attack) {
@@ -201,16 +206,7 @@ pub fn decide(
     let stop = branch::Stop { deadline: config.deadline, interrupted: &INTERRUPTED, progress };
     let exact = |point: &[Vec<f64>]| exact_point(problem, &graph, point);
     let confirm = |point: &[Vec<f64>]| exact(point).is_some_and(|point| witness::check(problem, &point).is_ok());
-    let mut outcome = Outcome {
-        setting: 0,
-        row,
-        status: Status::Unknown,
-        answer: None,
-        attacked: None,
-        proven: vec![],
-        proof: None,
-        skipped: vec![],
-    };
+    let mut outcome = Outcome::unknown(0, row);
     let answer = Answer { row, ..Answer::default() };
     match branch::search(problem, &graph, &stop, &confirm)? {
         Some(branch::End::Reached(point)) => {
@@ -299,7 +295,7 @@ fn attempt(
     let mut builder = Builder::new(problem);
     if method == Method::Interval {
         // A multiplier that cancels a coefficient at the output leaves the output's interval bound.
-        let close = graph.cells.iter().map(|cell| {
+        let close = graph.halfspaces.iter().map(|cell| {
             let cancel: Vec<_> = cell.objective.iter().map(|&(i, a)| (graph.output, i, -a)).collect();
             CloseText { multipliers: builder.multipliers(&cancel), ..CloseText::default() }
         });
@@ -308,7 +304,7 @@ fn attempt(
     }
     let mut refine: Vec<RefineText> =
         improved.iter().flat_map(|improved| refinements(&mut builder, graph, improved)).collect();
-    let mut close = vec![CloseText::default(); graph.cells.len()];
+    let mut close = vec![CloseText::default(); graph.halfspaces.len()];
     match method {
         Method::Interval => {}
         Method::Crown => {
@@ -330,7 +326,7 @@ fn attempt(
         Method::Lp => {
             let state = optimise_intermediate(graph, state, config, &mut builder, &mut refine);
             let relaxation = lp::Relaxation::new(graph, &state)?;
-            for (cell, close) in graph.cells.iter().zip(&mut close) {
+            for (cell, close) in graph.halfspaces.iter().zip(&mut close) {
                 let dual = relaxation.solve(&cell.objective)?;
                 close.slopes = builder.slopes(&dual.by_tensor());
                 close.multipliers = builder.multipliers(&dual.multipliers);

@@ -159,14 +159,14 @@ impl Problem {
         self.names.get(name).copied()
     }
 
-    /// Multiply–accumulates of one evaluation.
-    pub fn entries(&self) -> u64 {
+    /// Multiply–accumulates of one pass over the tensors up to and including `t`.
+    pub fn entries(&self, t: usize) -> u64 {
         let of = |tensor: &Tensor| match &tensor.op {
             Op::Affine(terms) => terms.iter().map(|(_, linear)| linear.entries()).sum(),
             Op::Weights(parts) => parts.iter().map(|part| part.above.entries()).sum(),
             Op::Variables(_) | Op::Relu(_) => tensor.centre.len() as u64,
         };
-        self.tensors.iter().map(of).sum()
+        self.tensors.iter().take(t + 1).map(of).sum()
     }
 
     /// The problem of one setting of the claim at a clean input.

@@ -4,17 +4,14 @@ mod support;
 
 use proptest::prelude::*;
 use proptest::test_runner::Config as Runner;
-use scalecheck::error::{Code, Error};
+use scalecheck::error::Code;
 use scalecheck::exact::Exact;
 use scalecheck::network::Network;
 use scalecheck::number::Rational;
 use scalecheck::onnx::read;
+use support::onnx::ints;
 use support::onnx::{Attribute, Data, Dim, Message, Model, Value, tensor, value_info};
-use support::{q, read_model};
-
-fn vector(texts: &[&str]) -> Vec<Rational> {
-    texts.iter().map(|t| q(t)).collect()
-}
+use support::{assert_error, q, read_model, vector};
 
 /// The output of a model that ends in the tensor `y`.
 #[track_caller]
@@ -31,17 +28,6 @@ fn evaluate(network: &Network, x: &[&str]) -> Vec<Rational> {
 fn output_shape(model: Model) -> Vec<usize> {
     let network = read_model(&model.output("y").bytes());
     network.nodes()[network.outputs()[0]].shape.clone()
-}
-
-#[track_caller]
-fn assert_error(model: Model, code: Code) -> Error {
-    let error = read(&model.output("y").bytes()).err().unwrap_or_else(|| panic!("the model was read"));
-    assert_eq!(error.code, code, "{error}");
-    error
-}
-
-fn ints(values: &[i64]) -> Value {
-    Value::Ints(values.to_vec())
 }
 
 // ---- matrix products

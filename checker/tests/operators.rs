@@ -5,20 +5,16 @@ mod support;
 use proptest::prelude::*;
 use proptest::test_runner::Config as Runner;
 use scalecheck::conv::{Axis, Conv};
-use scalecheck::error::{Code, Error};
+use scalecheck::error::Code;
 use scalecheck::exact::Exact;
 use scalecheck::linear::Linear;
 use scalecheck::network::Network;
 use scalecheck::number::Rational;
-use scalecheck::onnx::read;
 use scalecheck::weights::{Dyadic, Values, Weights};
+use support::onnx::ints;
 use support::onnx::{Attribute, Model, Value};
 use support::tape::{Tape, tape};
-use support::{q, read_model};
-
-fn vector(texts: &[&str]) -> Vec<Rational> {
-    texts.iter().map(|t| q(t)).collect()
-}
+use support::{assert_error, q, read_model, vector};
 
 /// The shape and the values of a model that ends in the tensor `y`.
 #[track_caller]
@@ -27,17 +23,6 @@ fn run(model: Model, x: &[&str]) -> (Vec<usize>, Vec<Rational>) {
     assert_eq!(network.input().elements(), x.len());
     let y = network.outputs()[0];
     (network.nodes()[y].shape.clone(), network.evaluate(&Exact::from_rationals(&vector(x)))[y].to_rationals())
-}
-
-#[track_caller]
-fn assert_error(model: Model, code: Code) -> Error {
-    let error = read(&model.output("y").bytes()).err().unwrap_or_else(|| panic!("the model was read"));
-    assert_eq!(error.code, code, "{error}");
-    error
-}
-
-fn ints(values: &[i64]) -> Value {
-    Value::Ints(values.to_vec())
 }
 
 // ---- convolutions

@@ -4,8 +4,8 @@
 //! multipliers β of the case's assumptions (α,β-CROWN, Wang et al. 2021). All lines are of deviations, as in the checker:
 //! `e ≤ s·d + t` above, `e ≥ α·d + α·c − max(c, 0)` below, c the centre.
 
+use crate::emit::nearest;
 use crate::graph::{Graph, Op, Pending, sum};
-use crate::search::branch::tree::nearest;
 use nalgebra::DMatrix;
 use std::sync::Arc;
 
@@ -68,13 +68,22 @@ impl Range {
 }
 
 /// A box of the variables, by block, if the case has cut it.
-pub type Box = Vec<(Vec<f64>, Vec<f64>)>;
+pub type Domain = Vec<(Vec<f64>, Vec<f64>)>;
 
 /// What is known in a case.
 #[derive(Clone)]
 pub struct Case {
     pub ranges: Vec<Arc<Range>>,
-    pub domain: Option<Arc<Box>>,
+    pub domain: Option<Arc<Domain>>,
+}
+
+impl Case {
+    /// The case in which neuron `i` of layer `l` is active, or inactive.
+    pub fn split(&self, engine: &Engine<'_>, l: usize, i: usize, active: bool) -> Case {
+        let mut case = self.clone();
+        case.ranges[l] = Arc::new(case.ranges[l].split(&engine.layers[l], i, active));
+        case
+    }
 }
 
 /// The multiplier of an assumption: neuron `i` of a layer is active (+1) or inactive (−1).
@@ -106,8 +115,8 @@ pub struct Trace {
     at: Vec<Option<Matrix>>,
     /// Coefficients at variables, by block.
     pub variables: Vec<Option<Matrix>>,
-    /// Where the bound is attained, by block.
-    pub maximiser: Vec<Option<Matrix>>,
+    /// Where the bounds are attained, by block.
+    maximiser: Vec<Option<Matrix>>,
 }
 
 /// What the relaxed network does at the maximiser.
@@ -128,6 +137,12 @@ pub struct Engine<'g> {
 }
 
 impl Trace {
+    /// Where the bound of column `k` is attained, by block.
+    pub fn point(&self, k: usize) -> Vec<Vec<f64>> {
+        let of = |m: &Option<Matrix>| m.as_ref().map_or(vec![], |m| m.column(k).iter().copied().collect());
+        self.maximiser.iter().map(of).collect()
+    }
+
     /// Coefficients at the first ReLU of a layer.
     pub fn coefficients(&self, engine: &Engine<'_>, layer: usize) -> Option<&Matrix> {
         let of = |(t, at): (usize, &Option<Matrix>)| match engine.graph.tensors[t].op {
@@ -139,6 +154,17 @@ impl Trace {
 }
 
 impl<'g> Engine<'g> {
+    /// Halfspaces as targets, each in a case: (case, halfspace) of every column.
+    pub fn halfspaces<'a>(&self, columns: &[(usize, usize)], cases: &'a [&'a Case]) -> Targets<'a> {
+        let graph = self.graph;
+        let mut coefficients = Matrix::zeros(graph.len(graph.output), columns.len());
+        for ((_, h), mut column) in columns.iter().zip(coefficients.column_iter_mut()) {
+            graph.halfspaces[*h].objective.iter().for_each(|&(i, a)| column[i] += a);
+        }
+        let of = columns.iter().map(|(case, _)| *case).collect();
+        Targets { tensor: graph.output, coefficients, cases, of }
+    }
+
     /// `None` if the graph has something that the batched passes do not know: changed weights, or variables that keep to
     /// a subspace.
     pub fn new(graph: &'g Graph) -> Option<Self> {

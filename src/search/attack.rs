@@ -45,7 +45,7 @@ pub struct Found {
 /// The largest slack found for every cell. `state` has bounds of all tensors: neurons that are unstable in it are what
 /// the attack tries to switch.
 pub fn attack(graph: &Graph, state: &State, config: &Config) -> Vec<Found> {
-    let cells = graph.cells.len();
+    let cells = graph.halfspaces.len();
     let size: usize = graph.blocks.iter().map(|block| block.lower.len()).sum();
     // Support functions of subspaces cost more, and what they find is polished in the end.
     let divisor = if graph.blocks.iter().any(|block| block.subspace.is_some()) { 3 } else { 1 };
@@ -93,7 +93,7 @@ pub fn attack(graph: &Graph, state: &State, config: &Config) -> Vec<Found> {
         .map(|cell| {
             let k = best(cell);
             let point = points.iter().map(|z| z.column(k).iter().copied().collect()).collect();
-            Found { slack: graph.cells[cell].bound + value[k], point }
+            Found { slack: graph.halfspaces[cell].bound + value[k], point }
         })
         .collect()
 }

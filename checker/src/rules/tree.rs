@@ -8,7 +8,7 @@
 use crate::certificate::{Close, End, Node, Proof, Refine, Side, SlopeSet};
 use crate::error::{Code, Error, Result};
 use crate::number::Rational;
-use crate::problem::{Op, Problem, Tensor};
+use crate::problem::Problem;
 use crate::rules::back_substitution::Relaxation;
 use crate::rules::case::Case;
 use crate::rules::{close, split};
@@ -24,6 +24,8 @@ pub struct Established {
     pub slack: Vec<Option<Rational>>,
     /// The first cell that no tree excludes.
     pub open: Option<Error>,
+    /// The first tree that excludes nothing which earlier trees do not.
+    pub trailing: Option<Error>,
     /// (node, cell) of all leaves and the cells that are not closed there, for a prover that goes on from them.
     pub open_leaves: Vec<(usize, usize)>,
     /// Multiply–accumulates that it took.
@@ -44,8 +46,8 @@ struct Reach {
     unbounded: bool,
 }
 
-/// Walks the trees of `proof`. A cell left open is not an error here, so that a prover can ask how far a proof reaches;
-/// [`check`] makes it one.
+/// Walks the trees of `proof`. A cell left open, and a tree that is not needed, are no errors here, so that a prover can
+/// ask how far a proof reaches; [`check`] makes them errors.
 pub fn walk(problem: &Problem, proof: &Proof, max_work: u64) -> Result<Established> {
     let sizes = sizes(&proof.nodes)?;
     let mut root = Open { case: Case::root(problem)?, closed: Arc::new(vec![None; problem.cells.len()]) };
@@ -54,14 +56,14 @@ pub fn walk(problem: &Problem, proof: &Proof, max_work: u64) -> Result<Establish
     for refine in &proof.refine {
         walk.refine(&mut root.case, refine).map_err(|e| e.within("root"))?;
     }
-    let (mut found, mut open_leaves) = (vec![None; problem.cells.len()], Vec::new());
+    let (mut found, mut open_leaves, mut trailing) = (vec![None; problem.cells.len()], Vec::new(), None);
     let mut first = 0;
     while first < proof.nodes.len() {
         let tree = walk_tree(&walk, &sizes, first, root.clone())?;
         let end = first + sizes[first];
-        if !settle(&mut found, &tree.reached) {
+        if !settle(&mut found, &tree.reached) && trailing.is_none() {
             let message = "the tree that ends here excludes nothing that earlier trees do not";
-            return Err(Error::new(Code::TreeTrailing, place(end - 1), message));
+            trailing = Some(Error::new(Code::TreeTrailing, place(end - 1), message));
         }
         open_leaves.extend(tree.open_leaves);
         first = end;
@@ -77,6 +79,7 @@ pub fn walk(problem: &Problem, proof: &Proof, max_work: u64) -> Result<Establish
             Some(Error::new(Code::CellOpen, place(*i), format!("not excluded: {}; {misses}", cell.meaning)))
         }),
         slack: found.into_iter().map(|r| r.worst.filter(|_| !r.unbounded).map(|w| Rational::clone(&w))).collect(),
+        trailing,
         open_leaves,
         work: work.load(Ordering::Relaxed),
     })
@@ -159,9 +162,7 @@ fn settle(found: &mut [Option<Reach>], tree: &[Reach]) -> bool {
     let mut news = false;
     for (found, reach) in found.iter_mut().zip(tree) {
         let first = found.is_none();
-        // A tree that bounds in every case a cell of which nothing is said so far leaves it open, but says how far.
-        let better = |f: &Reach| f.open.is_some() && (reach.open.is_none() || (f.unbounded && !reach.unbounded));
-        if first || found.as_ref().is_some_and(better) {
+        if first || (found.as_ref().is_some_and(|f| f.open.is_some()) && reach.open.is_none()) {
             *found = Some(reach.clone());
             news = true;
         }
@@ -169,10 +170,10 @@ fn settle(found: &mut [Option<Reach>], tree: &[Reach]) -> bool {
     news
 }
 
-/// Verifies that every cell is excluded.
+/// Verifies that every cell is excluded, and that every tree but the first is needed for it.
 pub fn check(problem: &Problem, proof: &Proof, max_work: u64) -> Result<Established> {
     let mut established = walk(problem, proof, max_work)?;
-    established.open.take().map_or(Ok(established), Err)
+    established.trailing.take().or_else(|| established.open.take()).map_or(Ok(established), Err)
 }
 
 impl Reach {
@@ -330,12 +331,7 @@ impl<'p> Walk<'p> {
 
     /// Accounts for preparing and doing `targets` eliminations from tensor `t` down, each with so many multipliers.
     fn spend(&mut self, t: usize, targets: u64, multipliers: usize) -> Result<()> {
-        let cost = |tensor: &Tensor| match &tensor.op {
-            Op::Affine(terms) => terms.iter().map(|(_, linear)| linear.entries()).sum(),
-            Op::Variables(_) | Op::Relu(_) => tensor.centre.len() as u64,
-            Op::Weights(parts) => parts.iter().map(|part| part.above.entries()).sum(),
-        };
-        let one: u64 = self.problem.tensors.iter().take(t + 1).map(cost).sum();
+        let one = self.problem.entries(t);
         let work = one.saturating_mul(targets.saturating_add(1)).saturating_mul(multipliers as u64 + 1);
         let before = self.work.fetch_add(work, Ordering::Relaxed);
         let message = || format!("needs more than {} multiply–accumulates; raise --max-work", self.max_work);

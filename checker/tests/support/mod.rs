@@ -12,7 +12,7 @@ pub mod tape;
 use num::bigint::BigInt;
 use scalecheck::certificate::{CloseText, NodeText, ProofText, RefineText};
 use scalecheck::claim::{self, Claim};
-use scalecheck::error::Code;
+use scalecheck::error::{Code, Error};
 use scalecheck::network::Network;
 use scalecheck::number::{Rational, parse_rational};
 use scalecheck::problem::{Clean, Op, Problem, Source};
@@ -20,6 +20,10 @@ use scalecheck::problem::{Clean, Op, Problem, Source};
 /// A rational from its text.
 pub fn q(text: &str) -> Rational {
     parse_rational(text).unwrap_or_else(|| panic!("`{text}` is not a rational"))
+}
+
+pub fn vector(texts: &[&str]) -> Vec<Rational> {
+    texts.iter().map(|t| q(t)).collect()
 }
 
 pub fn int(value: i64) -> Rational {
@@ -49,6 +53,15 @@ pub fn problem(network: &Network, claim: &Claim, x: &[Rational]) -> scalecheck::
 
 pub fn read_model(bytes: &[u8]) -> Network {
     scalecheck::onnx::read(bytes).unwrap_or_else(|e| panic!("{e}"))
+}
+
+/// The error of a model that ends in the tensor `y` and cannot be read, with this code.
+#[track_caller]
+pub fn assert_error(model: onnx::Model, code: Code) -> Error {
+    let error =
+        scalecheck::onnx::read(&model.output("y").bytes()).err().unwrap_or_else(|| panic!("the model was read"));
+    assert_eq!(error.code, code, "{error}");
+    error
 }
 
 /// Names by which a proof can refer to the tensors of a problem, each tensor once.

@@ -213,3 +213,8 @@ impl Model {
         Message::default().int(1, 8).text(2, "scalecheck tests").message(7, &self.graph).message(8, &opset).0
     }
 }
+
+/// A list of integers as the value of an attribute.
+pub fn ints(values: &[i64]) -> Value {
+    Value::Ints(values.to_vec())
+}

@@ -1,6 +1,6 @@
 //! Projected gradient ascent to a point that reaches an unsafe cell (Madry et al. 2018), many starts at once.
 
-use crate::graph::{Graph, Op, Pending};
+use crate::graph::{Block, Graph, Op, Pending};
 use nalgebra::DMatrix;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -25,13 +25,12 @@ pub struct Found {
     pub point: Point,
 }
 
-/// Smallest slack of every cell's rows at every point: a cell is reached where it is not negative.
-fn slacks(graph: &Graph, output: &DMatrix<f64>, cell: usize, k: usize) -> (f64, usize) {
+/// Smallest slack of the rows of a cell at a point, and that row: the cell is reached where it is not negative.
+fn worst(graph: &Graph, output: &DMatrix<f64>, cell: usize, k: usize) -> (f64, usize) {
     let rows = graph.halfspaces.iter().enumerate().filter(|(_, h)| h.cell == cell);
-    let value = |(position, h): (usize, &crate::graph::Halfspace)| {
-        (h.bound + h.objective.iter().map(|&(i, a)| a * output[(i, k)]).sum::<f64>(), position)
-    };
-    rows.map(value).min_by(|a, b| a.0.total_cmp(&b.0)).unwrap_or((f64::NEG_INFINITY, 0))
+    rows.map(|(position, h)| (h.slack(output, k), position))
+        .min_by(|a, b| a.0.total_cmp(&b.0))
+        .unwrap_or((f64::NEG_INFINITY, 0))
 }
 
 /// The gradient of `Σ seed · output` in the variables, at points whose tensors have these values.
@@ -90,11 +89,10 @@ pub fn ascend(graph: &Graph, cells: &[usize], from: &[Point], config: &Config) -
         let output = &values[graph.output];
         let mut seed = DMatrix::zeros(output.nrows(), columns);
         for k in 0..columns {
-            let (slack, row) = slacks(graph, output, cell_of[k], k);
+            let (slack, row) = worst(graph, output, cell_of[k], k);
             // All rows that are missed pull, so that they are met together; for every other start the worst alone.
             for (position, h) in graph.halfspaces.iter().enumerate().filter(|(_, h)| h.cell == cell_of[k]) {
-                let own = h.bound + h.objective.iter().map(|&(i, a)| a * output[(i, k)]).sum::<f64>();
-                if position == row || (own < 0.0 && k % 2 == 1) {
+                if position == row || (k % 2 == 1 && h.slack(output, k) < 0.0) {
                     h.objective.iter().for_each(|&(i, a)| seed[(i, k)] += a);
                 }
             }
@@ -129,7 +127,7 @@ pub fn sample(graph: &Graph, cells: &[usize], points: usize, best: usize, seed: 
     let mut random = SmallRng::seed_from_u64(seed);
     let mut kept: Vec<Vec<(f64, Point)>> = vec![vec![]; cells.len()];
     for _ in 0..points.div_ceil(BATCH) {
-        let uniform = |b: &crate::graph::Block, random: &mut SmallRng| {
+        let uniform = |b: &Block, random: &mut SmallRng| {
             DMatrix::from_fn(b.lower.len(), BATCH, |i, _| {
                 b.lower[i] + (b.upper[i] - b.lower[i]) * random.random::<f64>()
             })
@@ -138,9 +136,9 @@ pub fn sample(graph: &Graph, cells: &[usize], points: usize, best: usize, seed: 
         let output = graph.evaluate(&batch).swap_remove(graph.output);
         for (kept, &cell) in kept.iter_mut().zip(cells) {
             let point = |k: usize| batch.iter().map(|p| p.column(k).iter().copied().collect()).collect();
-            let worst = if kept.len() < best { f64::NEG_INFINITY } else { kept[kept.len() - 1].0 };
-            let slack = |k: usize| slacks(graph, &output, cell, k).0;
-            kept.extend((0..BATCH).map(|k| (slack(k), k)).filter(|(s, _)| *s > worst).map(|(s, k)| (s, point(k))));
+            let least = if kept.len() < best { f64::NEG_INFINITY } else { kept[kept.len() - 1].0 };
+            let slack = |k: usize| worst(graph, &output, cell, k).0;
+            kept.extend((0..BATCH).map(|k| (slack(k), k)).filter(|(s, _)| *s > least).map(|(s, k)| (s, point(k))));
             kept.sort_by(|a, b| b.0.total_cmp(&a.0));
             kept.truncate(best);
         }

@@ -7,8 +7,8 @@ pub mod tree;
 pub mod variables;
 
 use crate::emit::Builder;
-use crate::graph::{Graph, Halfspace, Op};
-use crate::relax::batch::{Config as Slopes, Engine, Matrix, Targets};
+use crate::graph::{Graph, Op};
+use crate::relax::batch::{Config as Slopes, Engine, Matrix};
 use descent::Point;
 use rayon::prelude::*;
 use root::Root;
@@ -83,11 +83,11 @@ const REPAIRS: usize = 6;
 
 /// For the slopes and multipliers of a case of neurons, and of the root.
 const SLOPES: Slopes = Slopes { iterations: 20, slope_step: 0.1, multiplier_step: 0.1, decay: 0.96 };
-/// Most multiply–accumulates of the evaluations of an attack before the search.
-const ATTACK_WORK: u64 = 1 << 32;
-
 /// For the slopes of a case of variables, which is soon halved again.
 const FEW_SLOPES: Slopes = Slopes { iterations: 4, slope_step: 0.25, multiplier_step: 0.1, decay: 0.85 };
+
+/// Most multiply–accumulates of the evaluations of an attack before the search.
+const ATTACK_WORK: u64 = 1 << 32;
 
 /// Searches for a proof or for a point. `confirm` says whether a point exactly reaches a cell. `None` if the problem is
 /// of a kind that the search does not know. An error is a defect: the checker does not understand the proof.
@@ -105,9 +105,8 @@ pub fn search(
     let harms = |point: &[Vec<f64>]| {
         let at: Vec<Matrix> = point.iter().map(|p| Matrix::from_column_slice(p.len(), 1, p)).collect();
         let output = graph.evaluate(&at).swap_remove(graph.output);
-        let slack = |h: &Halfspace| h.bound + h.objective.iter().map(|&(i, a)| a * output[(i, 0)]).sum::<f64>();
         let rows = |cell: usize| graph.halfspaces.iter().filter(move |h| h.cell == cell);
-        let found = all_cells.iter().any(|&cell| rows(cell).all(|h| slack(h) >= 0.0)) && confirm(point);
+        let found = all_cells.iter().any(|&cell| rows(cell).all(|h| h.slack(&output, 0) >= 0.0)) && confirm(point);
         if found {
             *reached.lock().unwrap_or_else(PoisonError::into_inner) = Some(point.to_vec());
         }
@@ -125,12 +124,13 @@ pub fn search(
     let (mut plain, mut open) = by_default(&engine, &root, &all_cells);
     let few = boxes && graph.blocks.iter().map(|b| b.lower.len()).sum::<usize>() <= FEW_VARIABLES;
     if !open.is_empty() {
-        let starts = (ATTACK_WORK / (60 * open.len() as u64 * problem.entries().max(1))).clamp(2, 32) as usize;
+        let starts =
+            (ATTACK_WORK / (60 * open.len() as u64 * problem.entries(problem.output).max(1))).clamp(2, 32) as usize;
         let longer = descent::Config { starts, steps: 60, size: 0.25, seed: 2 };
         if let Some(point) = attack(&open, &[], longer) {
             return Ok(Some(End::Reached(point)));
         }
-        if few && boxes {
+        if few {
             let near = descent::sample(graph, &open, 20_000, 24, 3);
             for size in [0.05, 0.01] {
                 let local = descent::Config { starts: near.len(), steps: 60, size, seed: 4 };
@@ -144,7 +144,6 @@ pub fn search(
             let now = Instant::now();
             let until = stop.deadline.map(|deadline| now + deadline.saturating_duration_since(now) / 3);
             root.optimise(&engine, &SLOPES, || !stop.now() && until.is_none_or(|until| Instant::now() < until));
-
             (plain, open) = by_default(&engine, &root, &all_cells);
         }
     }
@@ -197,7 +196,7 @@ pub fn search(
             return Ok(Some(End::Unknown));
         }
         let established = tree_rules::walk(problem, &Proof::new(&proof, problem)?, CheckConfig::default().max_work)?;
-        if established.open.is_none() {
+        if established.open.is_none() && established.trailing.is_none() {
             return Ok(Some(End::Proven(Box::new(proof))));
         }
         // Where rounding made the difference, the search goes on.
@@ -255,16 +254,12 @@ fn by_default(engine: &Engine<'_>, root: &Root, cells: &[usize]) -> (Tree, Vec<u
 
 /// The slack of every halfspace at the root, with default slopes.
 fn root_slack(engine: &Engine<'_>, root: &Root) -> Vec<f64> {
-    let graph = engine.graph;
-    let mut coefficients = Matrix::zeros(graph.len(graph.output), graph.halfspaces.len());
-    for (k, h) in graph.halfspaces.iter().enumerate() {
-        h.objective.iter().for_each(|&(i, a)| coefficients[(i, k)] += a);
-    }
+    let halfspaces = &engine.graph.halfspaces;
+    let columns: Vec<(usize, usize)> = (0..halfspaces.len()).map(|h| (0, h)).collect();
     let cases = [&root.case];
-    let of = vec![0; graph.halfspaces.len()];
-    let targets = Targets { tensor: graph.output, coefficients, cases: &cases, of };
+    let targets = engine.halfspaces(&columns, &cases);
     let (bound, _) = engine.bound(&targets, None, &[]);
-    graph.halfspaces.iter().zip(bound).map(|(h, bound)| bound + h.bound).collect()
+    halfspaces.iter().zip(bound).map(|(h, bound)| bound + h.bound).collect()
 }
 
 fn text(engine: &Engine<'_>, problem: &Problem, root: &Root, parts: &[Part<'_, '_>]) -> ProofText {

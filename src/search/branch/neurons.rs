@@ -83,13 +83,10 @@ impl Search<'_, '_> {
         case
     }
 
-    fn targets<'a>(&self, cases: &'a [&'a Case], of: Vec<usize>) -> Targets<'a> {
-        let graph = self.engine.graph;
-        let mut coefficients = Matrix::zeros(graph.len(graph.output), of.len());
-        for &(i, a) in &graph.halfspaces[self.halfspace].objective {
-            coefficients.row_mut(i).fill(a);
-        }
-        Targets { tensor: graph.output, coefficients, cases, of }
+    /// The halfspace in each of these cases.
+    fn targets<'a>(&self, cases: &'a [&'a Case]) -> Targets<'a> {
+        let columns: Vec<(usize, usize)> = (0..cases.len()).map(|case| (case, self.halfspace)).collect();
+        self.engine.halfspaces(&columns, cases)
     }
 
     fn alphas(&self, targets: &Targets<'_>, slopes: &[&Slopes]) -> Vec<Matrix> {
@@ -195,7 +192,7 @@ impl Search<'_, '_> {
 
     fn whole(&self) -> Open {
         let cases = [self.root];
-        let targets = self.targets(&cases, vec![0]);
+        let targets = self.targets(&cases);
         let alphas = self.engine.default_alphas(&targets);
         let config = Config { iterations: 5 * self.config.iterations, ..self.config };
         let enough = [-self.bound_of() - margin(self.bound_of())];
@@ -209,7 +206,7 @@ impl Search<'_, '_> {
         let engine = self.engine;
         let cases: Vec<Case> = batch.iter().map(|open| self.case(&open.betas)).collect();
         let refs: Vec<&Case> = cases.iter().collect();
-        let targets = self.targets(&refs, (0..batch.len()).collect());
+        let targets = self.targets(&refs);
         let slopes: Vec<&Slopes> = batch.iter().map(|open| &*open.slopes).collect();
         let alphas = self.alphas(&targets, &slopes);
         let betas: Vec<Vec<Beta>> = batch.iter().map(|open| open.betas.clone()).collect();
@@ -247,25 +244,23 @@ impl Search<'_, '_> {
         }
         // Every candidate's two children, by one pass with the slopes of the parent.
         let mut trial_cases: Vec<Case> = Vec::new();
-        let mut trial_of: Vec<(usize, usize, f64)> = Vec::new();
+        let mut trial_of: Vec<(usize, usize)> = Vec::new();
         for (k, chosen) in candidates.iter().enumerate() {
             for (c, &(l, i, _)) in chosen.iter().enumerate() {
                 for active in [false, true] {
-                    let mut case = cases[k].clone();
-                    case.ranges[l] = Arc::new(case.ranges[l].split(&engine.layers[l], i, active));
-                    trial_cases.push(case);
-                    trial_of.push((k, c, if active { 1.0 } else { -1.0 }));
+                    trial_cases.push(cases[k].split(engine, l, i, active));
+                    trial_of.push((k, c));
                 }
             }
         }
         let trial_refs: Vec<&Case> = trial_cases.iter().collect();
-        let trials = self.targets(&trial_refs, (0..trial_cases.len()).collect());
-        let trial_slopes: Vec<&Slopes> = trial_of.iter().map(|(k, ..)| &*batch[*k].slopes).collect();
+        let trials = self.targets(&trial_refs);
+        let trial_slopes: Vec<&Slopes> = trial_of.iter().map(|(k, _)| &*batch[*k].slopes).collect();
         let trial_alphas = self.alphas(&trials, &trial_slopes);
-        let trial_betas: Vec<Vec<Beta>> = trial_of.iter().map(|(k, ..)| batch[*k].betas.clone()).collect();
+        let trial_betas: Vec<Vec<Beta>> = trial_of.iter().map(|(k, _)| batch[*k].betas.clone()).collect();
         let (tried, _) = engine.bound(&trials, Some(&trial_alphas), &trial_betas);
         let mut best: Vec<(f64, usize)> = vec![(f64::NEG_INFINITY, 0); batch.len()];
-        for (pair, &(k, c, _)) in tried.chunks(2).zip(trial_of.iter().step_by(2)) {
+        for (pair, &(k, c)) in tried.chunks(2).zip(trial_of.iter().step_by(2)) {
             let gain = |bound: f64| {
                 let slack = bound + self.bound_of();
                 (batch[k].slack - slack.max(-0.1 * batch[k].slack.abs())).max(1e-6 * batch[k].slack.abs())
@@ -281,9 +276,7 @@ impl Search<'_, '_> {
         for (k, open) in batch.iter().enumerate() {
             let (l, i, scale) = candidates[k][best[k].1];
             for active in [false, true] {
-                let mut case = cases[k].clone();
-                case.ranges[l] = Arc::new(case.ranges[l].split(&engine.layers[l], i, active));
-                child_cases.push(case);
+                child_cases.push(cases[k].split(engine, l, i, active));
                 let mut betas = open.betas.clone();
                 let sign = if active { 1.0 } else { -1.0 };
                 betas.push(Beta { layer: l, neuron: i, sign, value: 0.0, scale: scale.max(1e-3) });
@@ -292,7 +285,7 @@ impl Search<'_, '_> {
             }
         }
         let child_refs: Vec<&Case> = child_cases.iter().collect();
-        let children = self.targets(&child_refs, (0..child_cases.len()).collect());
+        let children = self.targets(&child_refs);
         let child_alphas = self.alphas(&children, &child_slopes);
         let enough = vec![-self.bound_of() - margin(self.bound_of()); child_cases.len()];
         let found = optimise(engine, &children, child_alphas, child_betas, &enough, &self.config);
@@ -303,11 +296,9 @@ impl Search<'_, '_> {
                 let slopes = quantise(engine, &child_cases[c], &found.alphas, c, engine.layers.len());
                 (found.bound[c] + self.bound_of(), Arc::new(slopes), found.betas[c].clone())
             };
-            let at = trace.maximiser.iter();
-            let point = at.map(|m| m.as_ref().map_or(vec![], |m| m.column(k).iter().copied().collect())).collect();
             divided.push(Divided {
                 node: open.node,
-                point,
+                point: trace.point(k),
                 layer,
                 neuron,
                 children: vec![child(2 * k), child(2 * k + 1)],

@@ -42,7 +42,9 @@ impl Root {
             let mut now = range(engine, l, &root.state.bounds[t]);
             if !is_exact(graph, t) && !now.unstable.is_empty() {
                 let rows: Vec<usize> = now.unstable.iter().map(|&i| i as usize).collect();
-                let found = both_sides(engine, &root.case, t, &rows, |targets| engine.bound(&targets, None, &[]).0);
+                let cases = [&root.case];
+                let bound = |batch: &Vec<(usize, f64)>| engine.bound(&targets(engine, t, batch, &cases), None, &[]).0;
+                let found: Vec<f64> = batches(&rows).par_iter().flat_map(bound).collect();
                 root.learn(graph, t, &rows, &found);
                 root.refinements.push(Refinement { tensor: t, rows, side: None, slopes: None });
                 now = range(engine, l, &root.state.bounds[t]);
@@ -68,7 +70,7 @@ impl Root {
                 .par_iter()
                 .flat_map(|batch| {
                     let cases = [&case];
-                    let targets = side_targets(engine, t, batch, &cases);
+                    let targets = targets(engine, t, batch, &cases);
                     let alphas = engine.default_alphas(&targets);
                     // A neuron that is stable needs no better bound.
                     let enough: Vec<f64> = batch
@@ -121,25 +123,11 @@ fn batches(rows: &[usize]) -> Vec<Vec<(usize, f64)>> {
     sides(rows).chunks(CHUNK).map(<[_]>::to_vec).collect()
 }
 
-fn side_targets<'a>(engine: &Engine<'_>, t: usize, batch: &[(usize, f64)], cases: &'a [&'a Case]) -> Targets<'a> {
+/// Chosen rows of a tensor and negated ones, as targets in one case.
+fn targets<'a>(engine: &Engine<'_>, t: usize, batch: &[(usize, f64)], cases: &'a [&'a Case]) -> Targets<'a> {
     let mut coefficients = Matrix::zeros(engine.graph.len(t), batch.len());
     for (k, &(row, sign)) in batch.iter().enumerate() {
         coefficients[(row, k)] = sign;
     }
     Targets { tensor: t, of: vec![0; batch.len()], coefficients, cases }
-}
-
-/// Bounds of the rows and negated rows of a tensor, batch by batch on all cores.
-fn both_sides(
-    engine: &Engine<'_>,
-    case: &Case,
-    t: usize,
-    rows: &[usize],
-    bound: impl Fn(Targets<'_>) -> Vec<f64> + Sync,
-) -> Vec<f64> {
-    let one = |batch: &Vec<(usize, f64)>| {
-        let cases = [case];
-        bound(side_targets(engine, t, batch, &cases))
-    };
-    batches(rows).par_iter().flat_map(one).collect()
 }

@@ -1,6 +1,6 @@
 //! The proof trees as the search builds them, and their text.
 
-use crate::emit::{Builder, SLOPE_BITS};
+use crate::emit::{Builder, ONE, nearest};
 use crate::relax::batch::{Alphas, Beta, Case, Engine};
 use num::Zero;
 use scalecheck::certificate::{CloseText, NodeText, RefineText, Side, SplitText};
@@ -8,15 +8,8 @@ use scalecheck::number::Rational;
 use scalecheck::problem::Problem;
 use std::sync::Arc;
 
-const ONE: f64 = (1_u32 << SLOPE_BITS) as f64;
-
 /// Lower slopes by layer, over 2^SLOPE_BITS; −1 for the default, and no list for a layer of defaults.
 pub type Slopes = Vec<Option<Vec<i16>>>;
-
-/// The nearest slope that a certificate can state.
-pub fn nearest(alpha: f64) -> f64 {
-    (alpha * ONE).round() / ONE
-}
 
 /// The slopes of one column of the layers before `end`.
 pub fn quantise(engine: &Engine<'_>, case: &Case, alphas: &Alphas, column: usize, end: usize) -> Slopes {

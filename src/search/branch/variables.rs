@@ -23,15 +23,10 @@ const CLIMBERS: usize = 128;
 /// Cases that one thread works on together.
 const BATCH: usize = 16;
 
-/// A case whose children are to be looked at.
+/// A node whose children are to be looked at.
 pub struct Open {
-    case: Case,
     node: usize,
-    /// Cells that no case above has closed.
-    cells: Vec<usize>,
-    /// Where to halve: block, element.
-    split: (usize, usize),
-    slack: f64,
+    left: StillOpen,
 }
 
 /// What was found about one case.
@@ -46,7 +41,9 @@ struct Looked {
 /// What is left of a case that is not closed.
 struct StillOpen {
     case: Case,
+    /// Cells that no case above has closed.
     cells: Vec<usize>,
+    /// Where to halve: block, element.
     split: (usize, usize),
     slack: f64,
 }
@@ -95,7 +92,7 @@ impl Search<'_, '_> {
             case.domain = Some(Arc::new(domain));
             let none: Vec<Vec<f64>> = self.engine.graph.blocks.iter().map(|b| vec![1.0; b.lower.len()]).collect();
             let split = self.choose(&case, &vec![None; none.len()], 0, &none);
-            Open { case, node, cells: cells.to_vec(), split, slack: 0.0 }
+            Open { node, left: StillOpen { case, cells: cells.to_vec(), split, slack: 0.0 } }
         };
         let stack = leaves.iter().map(open).collect();
         leaves.iter().for_each(|&node| tree.nodes[node].close.clear());
@@ -113,22 +110,20 @@ impl Search<'_, '_> {
         climb: &dyn Fn(&[Point], u64) -> bool,
     ) -> bool {
         let mut near: Vec<Point> = Vec::new();
-        let (mut worth, mut round) = (FIRST_CLIMB, 0);
+        let (mut next_climb, mut round) = (FIRST_CLIMB, 0);
         let threads = rayon::current_num_threads();
         while !stack.is_empty() {
             if stop.now() {
                 return false;
             }
             // Depth first within a window keeps memory small; the worst of the window first.
-            let mut batch = stack.split_off(stack.len().saturating_sub(BATCH * threads / 2));
+            let batch = stack.split_off(stack.len().saturating_sub(BATCH * threads / 2));
             let mut cases = Vec::with_capacity(2 * batch.len());
             let mut nodes = Vec::with_capacity(2 * batch.len());
-            for open in &mut batch {
-                let (block, element) = open.split;
-                let (low, high, at) = self.halve(&open.case, block, element);
+            for Open { node, left: StillOpen { case, cells, split: (block, element), .. } } in batch {
+                let (low, high, at) = self.halve(&case, block, element);
                 let split = Split::Variable(self.tensors[block], element, at);
-                let (a, b) = tree.split(open.node, split);
-                let cells = std::mem::take(&mut open.cells);
+                let (a, b) = tree.split(node, split);
                 cases.push((low, cells.clone()));
                 cases.push((high, cells));
                 nodes.extend([a, b]);
@@ -142,17 +137,16 @@ impl Search<'_, '_> {
                 near.extend(looked.points.iter().cloned());
                 self.settle(tree, &mut stack, node, looked);
             }
+            near.drain(..near.len().saturating_sub(CLIMBERS));
             // Now and then, and ever less often, from the points that the relaxation names.
-            if tree.nodes.len() > worth {
-                worth += worth.max(FIRST_CLIMB) / 2;
-                near.drain(..near.len().saturating_sub(CLIMBERS));
+            if tree.nodes.len() > next_climb {
+                next_climb += next_climb / 2;
                 round += 1;
                 if climb(&near, round) {
                     return false;
                 }
             }
-            near.drain(..near.len().saturating_sub(CLIMBERS));
-            stop.report(stack.len(), tree.nodes.len(), stack.last().map_or(0.0, |open| open.slack));
+            stop.report(stack.len(), tree.nodes.len(), stack.last().map_or(0.0, |open| open.left.slack));
         }
         true
     }
@@ -160,9 +154,7 @@ impl Search<'_, '_> {
     fn settle(&self, tree: &mut Tree, stack: &mut Vec<Open>, node: usize, looked: Looked) {
         tree.nodes[node].refine = looked.refine;
         tree.nodes[node].close = looked.close;
-        if let Some(StillOpen { case, cells, split, slack }) = looked.open {
-            stack.push(Open { case, node, cells, split, slack });
-        }
+        stack.extend(looked.open.map(|left| Open { node, left }));
     }
 
     /// The two halves of a case, and the actual value at which it is split, which is exact.
@@ -196,16 +188,6 @@ impl Search<'_, '_> {
             (0..halfspaces.len()).filter(wanted).map(move |h| (case, h))
         };
         (0..batch.len()).filter(|&case| open(case)).flat_map(of_case).collect()
-    }
-
-    fn targets<'a>(&self, columns: &[(usize, usize)], cases: &'a [&'a Case]) -> Targets<'a> {
-        let graph = self.engine.graph;
-        let mut coefficients = Matrix::zeros(graph.len(graph.output), columns.len());
-        for (k, (_, h)) in columns.iter().enumerate() {
-            graph.halfspaces[*h].objective.iter().for_each(|&(i, a)| coefficients[(i, k)] += a);
-        }
-        let of = columns.iter().map(|(case, _)| *case).collect();
-        Targets { tensor: graph.output, coefficients, cases, of }
     }
 
     /// The column of every open cell whose row has the smallest slack: (case, cell) → column.
@@ -253,7 +235,7 @@ impl Search<'_, '_> {
     fn worthwhile(&self, cases: &[Case], best: &[(usize, usize, usize)], trace: &Trace) -> Vec<Vec<Vec<(u32, f64)>>> {
         let engine = self.engine;
         let mut chosen = vec![vec![vec![]; engine.layers.len()]; cases.len()];
-        for (case, chosen) in cases.iter().zip(&mut chosen).enumerate().map(|(i, (_, chosen))| (i, chosen)) {
+        for (case, chosen) in chosen.iter_mut().enumerate() {
             for (l, chosen) in chosen.iter_mut().enumerate() {
                 let (Some(v), range) = (trace.coefficients(engine, l), &cases[case].ranges[l]) else { continue };
                 let score = |&i: &u32| {
@@ -289,7 +271,7 @@ impl Search<'_, '_> {
         let columns = self.rows(batch, |_| true);
         let chosen = {
             let refs: Vec<&Case> = cases.iter().collect();
-            let (bound, trace) = engine.bound(&self.targets(&columns, &refs), None, &[]);
+            let (bound, trace) = engine.bound(&engine.halfspaces(&columns, &refs), None, &[]);
             let bound = self.cautious(&columns, &refs, &bound, &trace);
             let mut best = self.best(&columns, &bound);
             // Tighter bounds may change default slopes, so a case is either closed as it is or looked at as a whole.
@@ -355,16 +337,16 @@ impl Search<'_, '_> {
         // The rows of the cells that are still open, with slopes that are optimised a little.
         let columns = self.rows(batch, |case| close[case].is_empty());
         let refs: Vec<&Case> = cases.iter().collect();
-        let targets = self.targets(&columns, &refs);
+        let targets = engine.halfspaces(&columns, &refs);
         let (raw, trace) = engine.bound(&targets, None, &[]);
         let mut bound = self.cautious(&columns, &refs, &raw, &trace);
         let best = self.best(&columns, &bound);
         // The best row of each cell that is not closed as it is.
         let hard: Vec<usize> = best.iter().map(|b| b.2).filter(|&k| !self.closes(columns[k].1, bound[k])).collect();
         let mut slopes: Vec<Option<Arc<Slopes>>> = vec![None; columns.len()];
-        if !hard.is_empty() && self.config.iterations > 0 {
+        if !hard.is_empty() {
             let picked: Vec<(usize, usize)> = hard.iter().map(|&k| columns[k]).collect();
-            let targets = self.targets(&picked, &refs);
+            let targets = engine.halfspaces(&picked, &refs);
             let alphas = engine.default_alphas(&targets);
             let enough: Vec<f64> =
                 picked.iter().map(|(_, h)| -graph.halfspaces[*h].bound - margin(graph.halfspaces[*h].bound)).collect();
@@ -390,8 +372,7 @@ impl Search<'_, '_> {
                 if slack > worst.0 {
                     worst = (slack, k);
                 }
-                let at = trace.maximiser.iter();
-                points.push(at.map(|m| m.as_ref().map_or(vec![], |m| m.column(k).iter().copied().collect())).collect());
+                points.push(trace.point(k));
             }
             let open = (!still.is_empty()).then(|| {
                 let split = self.choose(&cases[case], &trace.variables, worst.1, &influence[case]);
