@@ -913,6 +913,30 @@ fn truncated_text_is_rejected_at_every_length() {
 
 // ---- limits
 
+/// Leaves of one tree are checked by several threads: which of two errors is reported must not depend on them.
+#[test]
+fn reports_the_work_limit_of_a_large_tree_before_what_else_is_wrong_with_it() {
+    fn nodes(depth: usize, list: &mut Vec<Value>) {
+        if depth == 0 {
+            return list.push(json!({ "close": [{}, {}] }));
+        }
+        list.push(json!({ "split": split_at("0") }));
+        (0..2).for_each(|_| nodes(depth - 1, list));
+    }
+    let mut list = Vec::new();
+    nodes(8, &mut list);
+    let last = list.iter().rposition(|node| node.get("close").is_some()).unwrap();
+    list[last] = json!({ "void": { "tensor": 0, "element": 0 } });
+    let answers = [json!({ "row": 0, "proof": forest(json!(list)) })];
+    let files = Files::new(CLAIM);
+    let text = certificate(&files, &answers).to_string();
+    let checked = |max_work| check_bytes(&files, text.as_bytes(), &Config { max_work });
+    assert_rejected(checked(u64::MAX), Code::NotVoid);
+    for _ in 0..20 {
+        assert_error(checked(5000), Code::LimitWork);
+    }
+}
+
 #[test]
 fn stops_at_the_work_limit() {
     let (files, text) = (Files::new(CLAIM), text());

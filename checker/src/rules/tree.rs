@@ -49,10 +49,15 @@ struct Reach {
 /// Walks the trees of `proof`. A cell left open, and a tree that is not needed, are no errors here, so that a prover can
 /// ask how far a proof reaches; [`check`] makes them errors.
 pub fn walk(problem: &Problem, proof: &Proof, max_work: u64) -> Result<Established> {
+    follow(problem, proof, max_work, true)
+}
+
+/// Walks the trees; `explore` if what they leave open is of interest, and not only whether they suffice.
+fn follow(problem: &Problem, proof: &Proof, max_work: u64, explore: bool) -> Result<Established> {
     let sizes = sizes(&proof.nodes)?;
     let mut root = Open { case: Case::root(problem)?, closed: Arc::new(vec![None; problem.cells.len()]) };
     let work = AtomicU64::new(0);
-    let mut walk = Walk::new(problem, proof, max_work, &work);
+    let mut walk = Walk::new(problem, proof, max_work, &work, explore);
     for refine in &proof.refine {
         walk.refine(&mut root.case, refine).map_err(|e| e.within("root"))?;
     }
@@ -64,6 +69,9 @@ pub fn walk(problem: &Problem, proof: &Proof, max_work: u64) -> Result<Establish
         if !settle(&mut found, &tree.reached) && trailing.is_none() {
             let message = "the tree that ends here excludes nothing that earlier trees do not";
             trailing = Some(Error::new(Code::TreeTrailing, place(end - 1), message));
+        }
+        if let (false, Some(error)) = (explore, &trailing) {
+            return Err(error.clone());
         }
         open_leaves.extend(tree.open_leaves);
         first = end;
@@ -106,7 +114,9 @@ fn sizes(nodes: &[Node]) -> Result<Vec<usize>> {
 }
 
 /// Subtrees that a tree is cut into, for several threads. Cases do not depend on each other but on those above them, and
-/// the cut does not depend on the machine, so neither does what is found.
+/// the cut does not depend on the machine, so neither does what is found. Every subtree is walked to its end or its first
+/// error, so whether all of them together pass the limit of work does not depend on the threads either; only the case in
+/// which that happens does, and is not reported.
 const SUBTREES: usize = 64;
 /// Smallest tree that is cut.
 const CUT_FROM: usize = 32;
@@ -128,6 +138,9 @@ fn walk_tree<'p>(of: &Walk<'p>, sizes: &[usize], first: usize, root: Open<'p>) -
     subtrees.sort_unstable_by_key(|(at, _)| *at);
     let one = |(at, open): (usize, Open<'p>)| of.fresh().subtree(at, open);
     let walked = if subtrees.len() > 1 { in_parallel(subtrees, one) } else { subtrees.into_iter().map(one).collect() };
+    if walked.iter().any(|part| part.as_ref().is_err_and(|error| error.code == Code::LimitWork)) {
+        return Err(limit(of.max_work, "proof"));
+    }
     walked.into_iter().try_fold(top, |mut all, part| {
         let part = part?;
         all.reached.iter_mut().zip(part.reached).for_each(|(all, part)| all.take(part));
@@ -143,7 +156,9 @@ fn in_parallel<T: Send, R: Send>(items: Vec<T>, f: impl Fn(T) -> R + Sync) -> Ve
     let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
     let work = || std::iter::from_fn(next).map(|(i, item)| (i, f(item))).collect::<Vec<_>>();
     let mut results: Vec<(usize, R)> = std::thread::scope(|scope| {
-        let workers: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
+        // A thread that the system refuses is one fewer.
+        let spawn = |_| std::thread::Builder::new().spawn_scoped(scope, work).ok();
+        let workers: Vec<_> = (1..threads).filter_map(spawn).collect();
         let mine = work();
         // A fault of a worker is one of this thread.
         let join = |worker: std::thread::ScopedJoinHandle<'_, _>| worker.join().unwrap_or_else(|e| resume_unwind(e));
@@ -151,6 +166,11 @@ fn in_parallel<T: Send, R: Send>(items: Vec<T>, f: impl Fn(T) -> R + Sync) -> Ve
     });
     results.sort_unstable_by_key(|(i, _)| *i);
     results.into_iter().map(|(_, result)| result).collect()
+}
+
+fn limit(max_work: u64, place: &str) -> Error {
+    let message = format!("needs more than {max_work} multiply–accumulates; raise --max-work");
+    Error::new(Code::LimitWork, place, message)
 }
 
 fn place(node: usize) -> String {
@@ -172,8 +192,8 @@ fn settle(found: &mut [Option<Reach>], tree: &[Reach]) -> bool {
 
 /// Verifies that every cell is excluded, and that every tree but the first is needed for it.
 pub fn check(problem: &Problem, proof: &Proof, max_work: u64) -> Result<Established> {
-    let mut established = walk(problem, proof, max_work)?;
-    established.trailing.take().or_else(|| established.open.take()).map_or(Ok(established), Err)
+    let mut established = follow(problem, proof, max_work, false)?;
+    established.open.take().map_or(Ok(established), Err)
 }
 
 impl Reach {
@@ -200,18 +220,20 @@ struct Walk<'p> {
     work: &'p AtomicU64,
     /// By cell, what the tree at hand says so far.
     reached: Vec<Reach>,
+    /// Whether to keep the following, which may be one for each leaf and cell.
+    explore: bool,
     open_leaves: Vec<(usize, usize)>,
 }
 
 impl<'p> Walk<'p> {
-    fn new(problem: &'p Problem, proof: &'p Proof, max_work: u64, work: &'p AtomicU64) -> Self {
+    fn new(problem: &'p Problem, proof: &'p Proof, max_work: u64, work: &'p AtomicU64, explore: bool) -> Self {
         let reached = vec![Reach::default(); problem.cells.len()];
-        Walk { problem, proof, max_work, work, reached, open_leaves: vec![] }
+        Walk { problem, proof, max_work, work, reached, explore, open_leaves: vec![] }
     }
 
     /// A walk of the same proof that has seen nothing yet.
     fn fresh(&self) -> Self {
-        Walk::new(self.problem, self.proof, self.max_work, self.work)
+        Walk::new(self.problem, self.proof, self.max_work, self.work, self.explore)
     }
 
     /// Works through the subtree that begins at node `at`.
@@ -261,7 +283,7 @@ impl<'p> Walk<'p> {
                     let missed =
                         || missed.iter().find(|(missed, _)| *missed == cell).map(|(_, slack)| Arc::clone(slack));
                     let slack = closed.clone().or_else(missed);
-                    if closed.is_none() {
+                    if closed.is_none() && self.explore {
                         self.open_leaves.push((i, cell));
                     }
                     if closed.is_none() && reach.open.is_none() {
@@ -334,8 +356,6 @@ impl<'p> Walk<'p> {
         let one = self.problem.entries(t);
         let work = one.saturating_mul(targets.saturating_add(1)).saturating_mul(multipliers as u64 + 1);
         let before = self.work.fetch_add(work, Ordering::Relaxed);
-        let message = || format!("needs more than {} multiply–accumulates; raise --max-work", self.max_work);
-        let within = before.saturating_add(work) <= self.max_work;
-        if within { Ok(()) } else { Err(Error::new(Code::LimitWork, "", message())) }
+        if before.saturating_add(work) <= self.max_work { Ok(()) } else { Err(limit(self.max_work, "")) }
     }
 }
