@@ -327,11 +327,20 @@ impl<'g> Engine<'g> {
 
     /// Default slopes for every column.
     pub fn default_alphas(&self, targets: &Targets<'_>) -> Alphas {
+        self.alphas(targets, |range| &range.default)
+    }
+
+    /// The slopes of the lines above, for every column: no neuron is forgotten because its default slope is 0.
+    pub fn chords(&self, targets: &Targets<'_>) -> Alphas {
+        self.alphas(targets, |range| &range.slope)
+    }
+
+    fn alphas(&self, targets: &Targets<'_>, of: impl Fn(&Range) -> &[f64]) -> Alphas {
         let layer = |l: usize| {
             let n = self.layers[l].centre.len();
             let mut alpha = Matrix::zeros(n, targets.of.len());
             for (k, &case) in targets.of.iter().enumerate() {
-                alpha.column_mut(k).copy_from_slice(&targets.cases[case].ranges[l].default);
+                alpha.column_mut(k).copy_from_slice(of(&targets.cases[case].ranges[l]));
             }
             alpha
         };

@@ -1,5 +1,6 @@
 //! Branch and bound: cases until every unsafe cell is excluded in all of them, or a point reaches one.
 
+mod anew;
 pub mod descent;
 pub mod neurons;
 pub mod root;

@@ -1,19 +1,20 @@
 //! Branch and bound on the variables, for few of them: every case bounds all its unstable neurons anew, and the variable
 //! that moves the bound most is halved.
 
+use super::anew::Row;
 use super::descent::Point;
 use super::tree::{Closing, Refinement, Slopes, Split, Tree, quantise};
 use super::{Stop, margin};
 use crate::graph::float;
-use crate::relax::batch::{Case, Config, Engine, Matrix, Range, Targets, Trace, optimise};
+use crate::relax::batch::{Case, Config, Engine, Matrix, Trace, optimise};
 use num::FromPrimitive;
 use rayon::prelude::*;
 use scalecheck::number::Rational;
 use scalecheck::problem::Problem;
 use std::sync::Arc;
 
-/// Part of what a layer's relaxations cost that is worth bounding anew.
-const WORTH: f64 = 0.995;
+/// Levels of a tree at which bounds are stated for all cases below.
+const STATED: usize = 6;
 /// By which part of a neuron's range the exact rules may raise its upper line: chords are rounded to 16 bits.
 const CAUTION: f64 = 1.0 / 131_072.0;
 /// Cases after which an attack from the points that the relaxation names is tried, at first.
@@ -29,7 +30,16 @@ pub struct Open {
     left: StillOpen,
 }
 
+/// A case, its cells that no case above has closed, and the splits above it.
+#[derive(Clone)]
+pub struct Looking {
+    case: Case,
+    cells: Vec<usize>,
+    depth: usize,
+}
+
 /// What was found about one case.
+#[derive(Default)]
 struct Looked {
     refine: Vec<Refinement>,
     close: Vec<Closing>,
@@ -40,9 +50,7 @@ struct Looked {
 
 /// What is left of a case that is not closed.
 struct StillOpen {
-    case: Case,
-    /// Cells that no case above has closed.
-    cells: Vec<usize>,
+    open: Looking,
     /// Where to halve: block, element.
     split: (usize, usize),
     slack: f64,
@@ -62,7 +70,8 @@ impl Search<'_, '_> {
     /// The whole domain as the only case.
     pub fn start(&self, cells: &[usize]) -> (Tree, Vec<Open>) {
         let (mut tree, mut stack) = (Tree::new(), Vec::new());
-        let looked = self.look(&[(self.whole(), cells.to_vec())]).swap_remove(0);
+        let whole = Looking { case: self.whole(), cells: cells.to_vec(), depth: 0 };
+        let looked = self.look(vec![whole]).swap_remove(0);
         self.settle(&mut tree, &mut stack, 0, looked);
         (tree, stack)
     }
@@ -92,7 +101,8 @@ impl Search<'_, '_> {
             case.domain = Some(Arc::new(domain));
             let none: Vec<Vec<f64>> = self.engine.graph.blocks.iter().map(|b| vec![1.0; b.lower.len()]).collect();
             let split = self.choose(&case, &vec![None; none.len()], 0, &none);
-            Open { node, left: StillOpen { case, cells: cells.to_vec(), split, slack: 0.0 } }
+            let open = Looking { case, cells: cells.to_vec(), depth: tree.path(node).len() };
+            Open { node, left: StillOpen { open, split, slack: 0.0 } }
         };
         let stack = leaves.iter().map(open).collect();
         leaves.iter().for_each(|&node| tree.nodes[node].close.clear());
@@ -120,16 +130,16 @@ impl Search<'_, '_> {
             let batch = stack.split_off(stack.len().saturating_sub(BATCH * threads / 2));
             let mut cases = Vec::with_capacity(2 * batch.len());
             let mut nodes = Vec::with_capacity(2 * batch.len());
-            for Open { node, left: StillOpen { case, cells, split: (block, element), .. } } in batch {
-                let (low, high, at) = self.halve(&case, block, element);
+            for Open { node, left: StillOpen { open, split: (block, element), .. } } in batch {
+                let (low, high, at) = self.halve(&open.case, block, element);
                 let split = Split::Variable(self.tensors[block], element, at);
                 let (a, b) = tree.split(node, split);
-                cases.push((low, cells.clone()));
-                cases.push((high, cells));
+                let half = |case: Case| Looking { case, cells: open.cells.clone(), depth: open.depth + 1 };
+                cases.extend([half(low), half(high)]);
                 nodes.extend([a, b]);
             }
             let size = cases.len().div_ceil(threads).max(1);
-            let looked: Vec<Looked> = cases.par_chunks(size).flat_map_iter(|part| self.look(part)).collect();
+            let looked: Vec<Looked> = cases.par_chunks(size).flat_map_iter(|part| self.look(part.to_vec())).collect();
             for (node, looked) in nodes.into_iter().zip(looked) {
                 if looked.points.iter().any(|p| harms(p)) {
                     return false;
@@ -180,14 +190,13 @@ impl Search<'_, '_> {
     }
 
     /// The rows of open cells, as targets: (case, halfspace) of every column.
-    fn rows(&self, batch: &[(Case, Vec<usize>)], open: impl Fn(usize) -> bool) -> Vec<(usize, usize)> {
+    fn rows(&self, batch: &[Looking]) -> Vec<(usize, usize)> {
         let halfspaces = &self.engine.graph.halfspaces;
-        let of_case = |case: usize| {
-            let cells = &batch[case].1;
-            let wanted = move |h: &usize| cells.contains(&halfspaces[*h].cell);
-            (0..halfspaces.len()).filter(wanted).map(move |h| (case, h))
+        let of_case = |(case, looking): (usize, &Looking)| {
+            let wanted = |&(_, h): &(usize, usize)| looking.cells.contains(&halfspaces[h].cell);
+            (0..halfspaces.len()).map(move |h| (case, h)).filter(wanted).collect::<Vec<_>>()
         };
-        (0..batch.len()).filter(|&case| open(case)).flat_map(of_case).collect()
+        batch.iter().enumerate().flat_map(of_case).collect()
     }
 
     /// The column of every open cell whose row has the smallest slack: (case, cell) → column.
@@ -210,7 +219,7 @@ impl Search<'_, '_> {
     }
 
     /// Bounds of the columns, raised by what rounding may change in the exact rules.
-    fn cautious(&self, columns: &[(usize, usize)], cases: &[&Case], bound: &[f64], trace: &Trace) -> Vec<f64> {
+    pub fn cautious(&self, columns: &[(usize, usize)], cases: &[&Case], bound: &[f64], trace: &Trace) -> Vec<f64> {
         let mut raised = bound.to_vec();
         for l in 0..self.engine.layers.len() {
             let Some(v) = trace.coefficients(self.engine, l) else { continue };
@@ -226,124 +235,53 @@ impl Search<'_, '_> {
         raised
     }
 
-    fn closes(&self, halfspace: usize, bound: f64) -> bool {
+    pub fn closes(&self, halfspace: usize, bound: f64) -> bool {
         let h = &self.engine.graph.halfspaces[halfspace];
         bound + h.bound < -margin(h.bound)
     }
 
-    /// The rows of every case and layer whose relaxation costs an open cell the most, worth bounding anew.
-    fn worthwhile(&self, cases: &[Case], best: &[(usize, usize, usize)], trace: &Trace) -> Vec<Vec<Vec<(u32, f64)>>> {
-        let engine = self.engine;
-        let mut chosen = vec![vec![vec![]; engine.layers.len()]; cases.len()];
-        for (case, chosen) in chosen.iter_mut().enumerate() {
-            for (l, chosen) in chosen.iter_mut().enumerate() {
-                let (Some(v), range) = (trace.coefficients(engine, l), &cases[case].ranges[l]) else { continue };
-                let score = |&i: &u32| {
-                    let (low, high) = (range.low[i as usize], range.high[i as usize]);
-                    let of_case = best.iter().filter(|b| b.0 == case);
-                    let v: f64 = of_case.map(|b| v[(i as usize, b.2)].abs()).sum();
-                    (v * -low * high / (high - low), i)
-                };
-                let mut scored: Vec<(f64, u32)> = range.unstable.iter().map(score).collect();
-                scored.sort_unstable_by(|a, b| b.0.total_cmp(&a.0));
-                let total: f64 = scored.iter().map(|s| s.0).sum();
-                let mut sum = 0.0;
-                for (score, i) in scored {
-                    if sum > WORTH * total || score <= 0.0 {
-                        break;
-                    }
-                    sum += score;
-                    let (low, high) = (range.low[i as usize], range.high[i as usize]);
-                    chosen.push((i, score / (high - low)));
-                }
+    /// Looks at all cases of a batch: what closes as it is, else with unstable neurons bounded anew.
+    fn look(&self, batch: Vec<Looking>) -> Vec<Looked> {
+        let columns = self.rows(&batch);
+        let refs: Vec<&Case> = batch.iter().map(|looking| &looking.case).collect();
+        let targets = self.engine.halfspaces(&columns, &refs);
+        let (bound, trace) = self.engine.bound(&targets, None, &[]);
+        let bound = self.cautious(&columns, &refs, &bound, &trace);
+        let best = self.best(&columns, &bound);
+        // Tighter bounds may change default slopes, so a case is either closed as it is or looked at as a whole.
+        let closed: Vec<_> = (0..batch.len()).map(|case| self.closed(case, &columns, &best, &bound, &[])).collect();
+        // A default slope of 0 would hide what lies behind it.
+        let (_, trace) = self.engine.bound(&targets, Some(&self.engine.chords(&targets)), &[]);
+        let rows = self.unstable(&refs, &best, &trace);
+        let (mut left, mut chosen) = (vec![], vec![]);
+        for ((looking, rows), closed) in batch.into_iter().zip(rows).zip(&closed) {
+            if closed.is_none() {
+                left.push(looking);
+                chosen.push(rows);
             }
-            chosen.iter_mut().for_each(|rows| rows.sort_unstable_by_key(|(i, _)| *i));
         }
-        chosen
+        let mut again = self.look_again(left, &chosen).into_iter();
+        let looked = |close: Option<Vec<Closing>>| match close {
+            Some(close) => Looked { close, ..Looked::default() },
+            None => again.next().unwrap_or_default(),
+        };
+        closed.into_iter().map(looked).collect()
     }
 
-    /// Bounds all cases of a batch: what is open of their cells as they are, else after bounding neurons anew.
-    fn look(&self, batch: &[(Case, Vec<usize>)]) -> Vec<Looked> {
+    /// Looks at cases with these neurons bounded anew.
+    fn look_again(&self, batch: Vec<Looking>, chosen: &[Vec<Vec<Row>>]) -> Vec<Looked> {
         let (engine, graph) = (self.engine, self.engine.graph);
-        let mut cases: Vec<Case> = batch.iter().map(|(case, _)| case.clone()).collect();
-        let mut close: Vec<Vec<Closing>> = vec![vec![]; batch.len()];
-        let mut refine: Vec<Vec<Refinement>> = vec![vec![]; batch.len()];
-        let columns = self.rows(batch, |_| true);
-        let chosen = {
-            let refs: Vec<&Case> = cases.iter().collect();
-            let (bound, trace) = engine.bound(&engine.halfspaces(&columns, &refs), None, &[]);
-            let bound = self.cautious(&columns, &refs, &bound, &trace);
-            let mut best = self.best(&columns, &bound);
-            // Tighter bounds may change default slopes, so a case is either closed as it is or looked at as a whole.
-            for (case, close) in close.iter_mut().enumerate() {
-                let mine: Vec<usize> = best.iter().filter(|b| b.0 == case).map(|b| b.2).collect();
-                if mine.iter().all(|&k| self.closes(columns[k].1, bound[k])) {
-                    let closing = |&k: &usize| Closing { halfspace: columns[k].1, slopes: None, betas: vec![] };
-                    *close = mine.iter().map(closing).collect();
-                    best.retain(|b| b.0 != case);
-                }
-            }
-            self.worthwhile(&cases, &best, &trace)
-        };
-        // How much of what relaxations cost moves with each variable.
-        let zeros: Vec<Vec<f64>> = graph.blocks.iter().map(|b| vec![0.0; b.lower.len()]).collect();
-        let mut influence = vec![zeros; batch.len()];
-        for (l, layer) in engine.layers.iter().enumerate() {
-            let n = layer.centre.len();
-            let rows: Vec<&Vec<(u32, f64)>> = chosen.iter().map(|layers| &layers[l]).collect();
-            let columns = 2 * rows.iter().map(|rows| rows.len()).sum::<usize>();
-            if columns == 0 {
-                continue;
-            }
-            let (mut coefficients, mut of, mut k) = (Matrix::zeros(n, columns), Vec::with_capacity(columns), 0);
-            for (case, rows) in rows.iter().enumerate() {
-                for &(i, _) in *rows {
-                    coefficients[(i as usize, k)] = 1.0;
-                    coefficients[(i as usize, k + 1)] = -1.0;
-                    of.extend([case, case]);
-                    k += 2;
-                }
-            }
-            let refs: Vec<&Case> = cases.iter().collect();
-            let targets = Targets { tensor: layer.tensor, coefficients, cases: &refs, of };
-            let (bound, trace) = engine.bound(&targets, None, &[]);
-            let mut weights = rows.iter().enumerate().flat_map(|(case, rows)| rows.iter().map(move |r| (case, r.1)));
-            for k in (0..bound.len()).step_by(2) {
-                let Some((case, weight)) = weights.next() else { break };
-                for (influence, v) in influence[case].iter_mut().zip(&trace.variables) {
-                    let Some(v) = v else { continue };
-                    for (j, influence) in influence.iter_mut().enumerate() {
-                        *influence += weight * (v[(j, k)].abs() + v[(j, k + 1)].abs()) / 2.0;
-                    }
-                }
-            }
-            let mut found = bound.chunks(2);
-            for (case, rows) in rows.iter().enumerate() {
-                if rows.is_empty() {
-                    continue;
-                }
-                let range = &cases[case].ranges[l];
-                let (mut low, mut high) = (range.low.clone(), range.high.clone());
-                for &(i, _) in *rows {
-                    let (Some(both), i) = (found.next(), i as usize) else { break };
-                    high[i] = high[i].min(both[0] + layer.centre[i]);
-                    low[i] = low[i].max(layer.centre[i] - both[1]);
-                }
-                cases[case].ranges[l] = Arc::new(Range::new(layer, low, high));
-                let rows = rows.iter().map(|(i, _)| *i as usize).collect();
-                refine[case].push(Refinement { tensor: layer.tensor, rows, side: None, slopes: None });
-            }
-        }
-        // The rows of the cells that are still open, with slopes that are optimised a little.
-        let columns = self.rows(batch, |case| close[case].is_empty());
+        let mut cases: Vec<Case> = batch.iter().map(|looking| looking.case.clone()).collect();
+        let (mut refine, influence) = self.anew(&mut cases, chosen);
+        let columns = self.rows(&batch);
         let refs: Vec<&Case> = cases.iter().collect();
-        let targets = engine.halfspaces(&columns, &refs);
-        let (raw, trace) = engine.bound(&targets, None, &[]);
+        let (raw, trace) = engine.bound(&engine.halfspaces(&columns, &refs), None, &[]);
         let mut bound = self.cautious(&columns, &refs, &raw, &trace);
         let best = self.best(&columns, &bound);
-        // The best row of each cell that is not closed as it is.
-        let hard: Vec<usize> = best.iter().map(|b| b.2).filter(|&k| !self.closes(columns[k].1, bound[k])).collect();
         let mut slopes: Vec<Option<Arc<Slopes>>> = vec![None; columns.len()];
+        // The best row of each cell that is not closed as it is.
+        let hard = |b: &&(usize, usize, usize)| !self.closes(columns[b.2].1, bound[b.2]);
+        let hard: Vec<usize> = best.iter().filter(hard).map(|b| b.2).collect();
         if !hard.is_empty() {
             let picked: Vec<(usize, usize)> = hard.iter().map(|&k| columns[k]).collect();
             let targets = engine.halfspaces(&picked, &refs);
@@ -359,29 +297,57 @@ impl Search<'_, '_> {
                 }
             }
         }
-        let mut looked = Vec::with_capacity(batch.len());
-        for case in 0..batch.len() {
-            let (mut still, mut worst, mut points) = (vec![], (f64::NEG_INFINITY, 0), vec![]);
+        let inherited: Vec<&Case> = batch.iter().map(|looking| &looking.case).collect();
+        let with_defaults = |case: usize| -> Vec<usize> {
+            let of_case = best.iter().filter(|b| b.0 == case).map(|b| b.2);
+            let closes = |k: &usize| slopes[*k].is_none() && self.closes(columns[*k].1, bound[*k]);
+            if of_case.clone().all(|k| closes(&k)) { of_case.collect() } else { vec![] }
+        };
+        let closed: Vec<Vec<usize>> = (0..batch.len()).map(with_defaults).collect();
+        self.trim(&inherited, &cases, &columns, &closed, &trace, &mut refine);
+        let look = |(case, looking): (usize, Looking)| {
+            let refine = std::mem::take(&mut refine[case]);
+            if let Some(close) = self.closed(case, &columns, &best, &bound, &slopes) {
+                return Looked { refine, close, ..Looked::default() };
+            }
+            let (mut left, mut close, mut worst, mut points) = (vec![], vec![], (f64::NEG_INFINITY, 0), vec![]);
             for &(_, cell, k) in best.iter().filter(|b| b.0 == case) {
-                let slack = bound[k] + graph.halfspaces[columns[k].1].bound;
                 if self.closes(columns[k].1, bound[k]) {
-                    close[case].push(Closing { halfspace: columns[k].1, slopes: slopes[k].clone(), betas: vec![] });
+                    close.push(Closing { halfspace: columns[k].1, slopes: slopes[k].clone(), betas: vec![] });
                     continue;
                 }
-                still.push(cell);
+                left.push(cell);
+                points.push(trace.point(k));
+                let slack = bound[k] + graph.halfspaces[columns[k].1].bound;
                 if slack > worst.0 {
                     worst = (slack, k);
                 }
-                points.push(trace.point(k));
             }
-            let open = (!still.is_empty()).then(|| {
-                let split = self.choose(&cases[case], &trace.variables, worst.1, &influence[case]);
-                StillOpen { case: cases[case].clone(), cells: still, split, slack: worst.0 }
-            });
-            let refine = std::mem::take(&mut refine[case]);
-            looked.push(Looked { refine, close: std::mem::take(&mut close[case]), open, points });
-        }
-        looked
+            let split = self.choose(&cases[case], &trace.variables, worst.1, &influence[case]);
+            // What was bounded anew here is bounded anew below as well; it is stated where cells are closed by it, and
+            // now and then for all that comes below.
+            let stated = !close.is_empty() || looking.depth.is_multiple_of(STATED);
+            let (refine, case) = if stated { (refine, cases[case].clone()) } else { (vec![], looking.case) };
+            let open = Looking { case, cells: left, depth: looking.depth };
+            Looked { refine, close, open: Some(StillOpen { open, split, slack: worst.0 }), points }
+        };
+        batch.into_iter().enumerate().map(look).collect()
+    }
+
+    /// The closings of all cells of a case, if all are closed.
+    fn closed(
+        &self,
+        case: usize,
+        columns: &[(usize, usize)],
+        best: &[(usize, usize, usize)],
+        bound: &[f64],
+        slopes: &[Option<Arc<Slopes>>],
+    ) -> Option<Vec<Closing>> {
+        let closing = |&(_, _, k): &(usize, usize, usize)| {
+            let slopes = slopes.get(k).cloned().flatten();
+            self.closes(columns[k].1, bound[k]).then(|| Closing { halfspace: columns[k].1, slopes, betas: vec![] })
+        };
+        best.iter().filter(|b| b.0 == case).map(closing).collect()
     }
 
     /// The variable whose range moves the bound, or what the relaxation gives away, most. What a relaxation gives away

@@ -1,0 +1,190 @@
+//! Bounding neurons of a case anew, layer by layer.
+
+use super::tree::Refinement;
+use super::variables::Search;
+use crate::relax::batch::{Case, Matrix, Range, Targets, Trace};
+use std::sync::Arc;
+
+/// A neuron to be bounded anew, and what its relaxation costs the open cells.
+#[derive(Clone, Copy)]
+pub struct Row {
+    neuron: usize,
+    score: f64,
+}
+
+/// Widest gap between a ReLU and the line above it.
+fn gap(low: f64, high: f64) -> f64 {
+    if low >= 0.0 || high <= 0.0 { 0.0 } else { -low * high / (high - low) }
+}
+
+impl Search<'_, '_> {
+    /// The unstable neurons of every case and layer that have a part in the bound of an open cell.
+    pub fn unstable(&self, cases: &[&Case], best: &[(usize, usize, usize)], trace: &Trace) -> Vec<Vec<Vec<Row>>> {
+        let layer = |case: usize, l: usize| {
+            let (Some(v), range) = (trace.coefficients(self.engine, l), &cases[case].ranges[l]) else { return vec![] };
+            let row = |&i: &u32| {
+                let neuron = i as usize;
+                let of_case = best.iter().filter(|b| b.0 == case);
+                let weight: f64 = of_case.map(|b| v[(neuron, b.2)].abs()).sum();
+                Row { neuron, score: weight * gap(range.low[neuron], range.high[neuron]) }
+            };
+            range.unstable.iter().map(row).filter(|row| row.score > 0.0).collect()
+        };
+        let layers = |case| (0..self.engine.layers.len()).map(|l| layer(case, l)).collect();
+        (0..cases.len()).map(layers).collect()
+    }
+
+    /// Bounds the chosen neurons of all cases anew: the refinements of each case, and how much of what relaxations cost
+    /// moves with each variable.
+    pub fn anew(&self, cases: &mut [Case], chosen: &[Vec<Vec<Row>>]) -> (Vec<Vec<Refinement>>, Vec<Vec<Vec<f64>>>) {
+        let engine = self.engine;
+        let zeros: Vec<Vec<f64>> = engine.graph.blocks.iter().map(|b| vec![0.0; b.lower.len()]).collect();
+        let mut influence = vec![zeros; cases.len()];
+        let mut refine: Vec<Vec<Refinement>> = vec![vec![]; cases.len()];
+        for (l, layer) in engine.layers.iter().enumerate() {
+            let rows =
+                || chosen.iter().enumerate().flat_map(|(case, layers)| layers[l].iter().map(move |row| (case, row)));
+            let columns = 2 * rows().count();
+            if columns == 0 {
+                continue;
+            }
+            let mut coefficients = Matrix::zeros(layer.centre.len(), columns);
+            for (k, (_, row)) in rows().enumerate() {
+                coefficients[(row.neuron, 2 * k)] = 1.0;
+                coefficients[(row.neuron, 2 * k + 1)] = -1.0;
+            }
+            let refs: Vec<&Case> = cases.iter().collect();
+            let of = rows().flat_map(|(case, _)| [case, case]).collect();
+            let targets = Targets { tensor: layer.tensor, coefficients, cases: &refs, of };
+            let (bound, trace) = engine.bound(&targets, None, &[]);
+            for (k, (case, row)) in rows().enumerate() {
+                let range = &cases[case].ranges[l];
+                let share = row.score / (range.high[row.neuron] - range.low[row.neuron]);
+                for (influence, v) in influence[case].iter_mut().zip(&trace.variables) {
+                    let Some(v) = v else { continue };
+                    for (j, influence) in influence.iter_mut().enumerate() {
+                        *influence += share * (v[(j, 2 * k)].abs() + v[(j, 2 * k + 1)].abs()) / 2.0;
+                    }
+                }
+            }
+            let mut k = 0;
+            for (case, layers) in chosen.iter().enumerate() {
+                let range = &cases[case].ranges[l];
+                let (mut low, mut high) = (range.low.clone(), range.high.clone());
+                let (mut below, mut above, mut both) = (vec![], vec![], vec![]);
+                for &Row { neuron, .. } in &layers[l] {
+                    let found_low = low[neuron].max(layer.centre[neuron] - bound[k + 1]);
+                    let found_high = high[neuron].min(layer.centre[neuron] + bound[k]);
+                    k += 2;
+                    // Of a neuron that turns out to be stable, one side says so.
+                    if found_low >= 0.0 {
+                        low[neuron] = found_low;
+                        below.push(neuron);
+                    } else if found_high <= 0.0 {
+                        high[neuron] = found_high;
+                        above.push(neuron);
+                    } else if (found_low, found_high) != (low[neuron], high[neuron]) {
+                        (low[neuron], high[neuron]) = (found_low, found_high);
+                        both.push(neuron);
+                    }
+                }
+                for (rows, side) in [(below, Some(false)), (above, Some(true)), (both, None)] {
+                    if !rows.is_empty() {
+                        refine[case].push(Refinement { tensor: layer.tensor, rows, side, slopes: None });
+                    }
+                }
+                cases[case].ranges[l] = Arc::new(Range::new(layer, low, high));
+            }
+        }
+        (refine, influence)
+    }
+
+    /// Leaves out refinements of the last layer that closed cases do without: nothing but the cells' own bounds depends on
+    /// them, so which of them are needed is found by halving. `closed` has the columns that close a case with default
+    /// slopes, and none for other cases.
+    pub fn trim(
+        &self,
+        inherited: &[&Case],
+        cases: &[Case],
+        columns: &[(usize, usize)],
+        closed: &[Vec<usize>],
+        trace: &Trace,
+        refine: &mut [Vec<Refinement>],
+    ) {
+        let engine = self.engine;
+        let Some(last) = engine.layers.len().checked_sub(1) else { return };
+        let (layer, Some(v)) = (&engine.layers[last], trace.coefficients(engine, last)) else { return };
+        let mut trials: Vec<Trial> = Vec::new();
+        for (case, columns) in closed.iter().enumerate().filter(|(_, columns)| !columns.is_empty()) {
+            let (old, new) = (&inherited[case].ranges[last], &cases[case].ranges[last]);
+            let gain = |i: usize| {
+                let of_column = |v: f64| match v >= 0.0 {
+                    true => v * (gap(old.low[i], old.high[i]) - gap(new.low[i], new.high[i])),
+                    // A line below changes only with the side that its slope is chosen by.
+                    false if old.default[i] == new.default[i] => 0.0,
+                    false => -v * old.high[i].min(-old.low[i]),
+                };
+                columns.iter().map(|&k| of_column(v[(i, k)])).sum::<f64>()
+            };
+            let rows = refine[case].iter().filter(|r| r.tensor == layer.tensor).flat_map(|r| &r.rows);
+            let mut rows: Vec<(f64, usize)> = rows.map(|&i| (gain(i), i)).collect();
+            rows.sort_unstable_by(|a, b| b.0.total_cmp(&a.0));
+            let enough = rows.len();
+            trials.push(Trial { case, rows, least: 0, enough });
+        }
+        for _ in 0..HALVINGS {
+            let with_some = |trial: &Trial| {
+                let (old, new) = (&inherited[trial.case].ranges[last], &cases[trial.case].ranges[last]);
+                let (mut low, mut high) = (old.low.clone(), old.high.clone());
+                for &(_, i) in &trial.rows[..trial.middle()] {
+                    (low[i], high[i]) = (new.low[i], new.high[i]);
+                }
+                let mut case = cases[trial.case].clone();
+                case.ranges[last] = Arc::new(Range::new(layer, low, high));
+                case
+            };
+            let tried: Vec<Case> = trials.iter().map(with_some).collect();
+            let refs: Vec<&Case> = tried.iter().collect();
+            let of_trial = |(t, trial): (usize, &Trial)| {
+                closed[trial.case].iter().map(move |&k| (t, columns[k].1)).collect::<Vec<_>>()
+            };
+            let targets: Vec<(usize, usize)> = trials.iter().enumerate().flat_map(of_trial).collect();
+            let (bound, trace) = engine.bound(&engine.halfspaces(&targets, &refs), None, &[]);
+            let bound = self.cautious(&targets, &refs, &bound, &trace);
+            let mut closes = vec![true; trials.len()];
+            targets.iter().zip(bound).for_each(|(&(t, h), bound)| closes[t] &= self.closes(h, bound));
+            for (trial, closes) in trials.iter_mut().zip(closes) {
+                let middle = trial.middle();
+                if closes {
+                    trial.enough = middle;
+                } else {
+                    trial.least = (middle + 1).min(trial.enough);
+                }
+            }
+        }
+        for Trial { case, rows, enough, .. } in trials {
+            let needed: Vec<usize> = rows[..enough].iter().map(|(_, i)| *i).collect();
+            let of_layer = refine[case].iter_mut().filter(|r| r.tensor == layer.tensor);
+            of_layer.for_each(|r| r.rows.retain(|i| needed.contains(i)));
+            refine[case].retain(|r| !r.rows.is_empty());
+        }
+    }
+}
+
+/// How often the rows of a trial are halved.
+const HALVINGS: usize = 5;
+
+/// Rows of the last layer in a closed case, those that gain most first: at least `least` of them, and no more than
+/// `enough`, are needed.
+struct Trial {
+    case: usize,
+    rows: Vec<(f64, usize)>,
+    least: usize,
+    enough: usize,
+}
+
+impl Trial {
+    fn middle(&self) -> usize {
+        usize::midpoint(self.least, self.enough)
+    }
+}
