@@ -33,8 +33,19 @@ fn worst(graph: &Graph, output: &DMatrix<f64>, cell: usize, k: usize) -> (f64, u
         .unwrap_or((f64::NEG_INFINITY, 0))
 }
 
-/// The gradient of `Σ seed · output` in the variables, at points whose tensors have these values.
-fn gradient(graph: &Graph, values: &[DMatrix<f64>], seed: DMatrix<f64>) -> Vec<DMatrix<f64>> {
+/// Slope of an inactive neuron in a gradient that is to lead out of regions in which the network is constant.
+const LEAK: f64 = 0.3;
+/// Part of the steps that some starts take with such gradients.
+const LEAKY: f64 = 0.6;
+
+/// The gradient of `Σ seed · output` in the variables, at points whose tensors have these values; of column k with slope
+/// `leak(k)` of inactive neurons.
+fn gradient(
+    graph: &Graph,
+    values: &[DMatrix<f64>],
+    seed: DMatrix<f64>,
+    leak: impl Fn(usize) -> f64,
+) -> Vec<DMatrix<f64>> {
     let columns = seed.ncols();
     let mut pending = Pending::new(graph.output, seed);
     let mut found: Vec<DMatrix<f64>> = graph.blocks.iter().map(|b| DMatrix::zeros(b.lower.len(), columns)).collect();
@@ -45,10 +56,11 @@ fn gradient(graph: &Graph, values: &[DMatrix<f64>], seed: DMatrix<f64>) -> Vec<D
             Op::Affine(terms) => terms.iter().for_each(|(p, map)| pending.add(*p, map.transposed(&v))),
             Op::Relu(from) => {
                 let centre = &graph.tensors[*from].centre;
-                for (mut v, d) in v.column_iter_mut().zip(values[*from].column_iter()) {
+                for (k, (mut v, d)) in v.column_iter_mut().zip(values[*from].column_iter()).enumerate() {
+                    let leak = leak(k);
                     for i in 0..v.len() {
                         if centre[i] + d[i] <= 0.0 {
-                            v[i] = 0.0;
+                            v[i] *= leak;
                         }
                     }
                 }
@@ -104,7 +116,9 @@ pub fn ascend(graph: &Graph, cells: &[usize], from: &[Point], config: &Config) -
         if best.as_ref().is_some_and(|b| b.slack > 1e-9) {
             break;
         }
-        let g = gradient(graph, &values, seed);
+        let early = (step as f64) < LEAKY * config.steps as f64;
+        let leak = |k: usize| if early && k % 4 >= 2 { LEAK } else { 0.0 };
+        let g = gradient(graph, &values, seed, leak);
         let size = config.size * ((1.0 - step as f64 / config.steps as f64).powi(2) + 0.004);
         for ((p, g), block) in points.iter_mut().zip(&g).zip(&graph.blocks) {
             for (mut p, g) in p.column_iter_mut().zip(g.column_iter()) {

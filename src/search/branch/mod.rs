@@ -163,7 +163,7 @@ pub fn search(
         // Many starts in small steps: some unsafe sets are tiny.
         let climb = |from: &[Point], round: u64| {
             let one = |part: u64| {
-                let config = descent::Config { starts: 512, steps: 100, size: 0.02, seed: 16 * round + part };
+                let config = descent::Config { starts: 128, steps: 100, size: 0.02, seed: 16 * round + part };
                 attack(&open, if part == 0 { from } else { &[] }, config)
             };
             let found = (0..8).into_par_iter().find_map_first(one);

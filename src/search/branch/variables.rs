@@ -18,7 +18,7 @@ const STATED: usize = 6;
 /// By which part of a neuron's range the exact rules may raise its upper line: chords are rounded to 16 bits.
 const CAUTION: f64 = 1.0 / 131_072.0;
 /// Cases after which an attack from the points that the relaxation names is tried, at first.
-const FIRST_CLIMB: usize = 4096;
+const FIRST_CLIMB: usize = 1024;
 /// Points of such an attack.
 const CLIMBERS: usize = 128;
 /// Cases that one thread works on together.
