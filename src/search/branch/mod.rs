@@ -90,6 +90,9 @@ const FEW_SLOPES: Slopes = Slopes { iterations: 4, slope_step: 0.25, multiplier_
 /// Most multiply–accumulates of the evaluations of an attack before the search.
 const ATTACK_WORK: u64 = 1 << 32;
 
+/// Starts of one of eight parts of an attack within a search, for all cells together.
+const CLIMBS: usize = 128;
+
 /// Searches for a proof or for a point. `confirm` says whether a point exactly reaches a cell. `None` if the problem is
 /// of a kind that the search does not know. An error is a defect: the checker does not understand the proof.
 pub fn search(
@@ -161,9 +164,10 @@ pub fn search(
         let search = variables::Search { engine: &engine, problem, root: &root.case, config: FEW_SLOPES, tensors };
         let (mut tree, stack) = search.start(&open);
         // Many starts in small steps: some unsafe sets are tiny.
+        let starts = (CLIMBS / open.len()).max(16);
         let climb = |from: &[Point], round: u64| {
             let one = |part: u64| {
-                let config = descent::Config { starts: 128, steps: 100, size: 0.02, seed: 16 * round + part };
+                let config = descent::Config { starts, steps: 100, size: 0.02, seed: 16 * round + part };
                 attack(&open, if part == 0 { from } else { &[] }, config)
             };
             let found = (0..8).into_par_iter().find_map_first(one);

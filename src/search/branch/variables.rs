@@ -150,7 +150,7 @@ impl Search<'_, '_> {
             near.drain(..near.len().saturating_sub(CLIMBERS));
             // Now and then, and ever less often, from the points that the relaxation names.
             if tree.nodes.len() > next_climb {
-                next_climb += next_climb / 2;
+                next_climb *= 2;
                 round += 1;
                 if climb(&near, round) {
                     return false;
