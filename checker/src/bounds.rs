@@ -84,6 +84,16 @@ impl Bounds {
         self.upper[i] = self.upper[i].min(new);
     }
 
+    /// Raises the lower bound of element `i` to `⌊m / 2^by⌋` mantissas, if that is tighter.
+    pub fn raise_lower_to(&mut self, i: usize, m: i128, by: u32) {
+        self.lower[i] = self.lower[i].max(clamp_small(m >> by));
+    }
+
+    /// Lowers the upper bound of element `i` to `⌈m / 2^by⌉` mantissas, if that is tighter.
+    pub fn drop_upper_to(&mut self, i: usize, m: i128, by: u32) {
+        self.upper[i] = self.upper[i].min(clamp_small(-((-m) >> by)));
+    }
+
     /// The same bounds with the finest mantissas that fit.
     pub fn renormalised(&self) -> Result<Self> {
         let wide = |v: &[i64]| v.iter().map(|&m| i128::from(m)).collect::<Vec<_>>();
@@ -91,11 +101,16 @@ impl Bounds {
     }
 }
 
-/// Bounds only ever tighten, and old ones have fewer than [`BOUND_BITS`] bits, so a value beyond them can be cut
-/// just outside: either it is looser than the old bound, or it makes the element void all the same.
+/// The largest mantissa. Bounds only ever tighten, and old ones have fewer than [`BOUND_BITS`] bits, so a value beyond
+/// them can be cut just outside: either it is looser than the old bound, or it makes the element void all the same.
+const LIMIT: i64 = (1 << BOUND_BITS) - 1;
+
 fn clamp(m: &BigInt) -> i64 {
-    let limit = (1 << BOUND_BITS) - 1;
-    m.to_i64().map_or(if m.is_negative() { -limit } else { limit }, |m| m.clamp(-limit, limit))
+    m.to_i64().map_or(if m.is_negative() { -LIMIT } else { LIMIT }, |m| m.clamp(-LIMIT, LIMIT))
+}
+
+fn clamp_small(m: i128) -> i64 {
+    m.clamp((-LIMIT).into(), LIMIT.into()) as i64
 }
 
 fn too_wide() -> Error {

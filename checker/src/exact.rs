@@ -1,11 +1,12 @@
 //! Exact evaluation: tensors of rationals over one denominator, as big integers.
 
 use crate::linear::Linear;
-use crate::number::{Rational, scale_by_power_of_two};
+use crate::number::{Rational, bit_length, scale_by_power_of_two};
 use crate::weights::Values;
 use num::bigint::BigInt;
 use num::integer::Integer;
 use num::{One, Signed, ToPrimitive, Zero};
+use std::sync::OnceLock;
 
 /// A vector of exact numbers `num[i] / (odd · 2^exp)`; `odd` is positive and odd.
 #[derive(Clone, Debug)]
@@ -13,11 +14,20 @@ pub struct Exact {
     num: Vec<BigInt>,
     odd: BigInt,
     exp: u64,
+    /// `⌊x_i · 2^FINE⌋`, and whether that is all of it, where it fits; found when it is first asked for.
+    fine: OnceLock<Vec<Option<(i128, bool)>>>,
 }
 
+/// Brackets up to this exponent follow from `fine`.
+const FINE: i32 = 80;
+
 impl Exact {
+    fn new(num: Vec<BigInt>, odd: BigInt, exp: u64) -> Self {
+        Exact { num, odd, exp, fine: OnceLock::new() }
+    }
+
     pub fn zeros(len: usize) -> Self {
-        Exact { num: vec![BigInt::zero(); len], odd: BigInt::one(), exp: 0 }
+        Exact::new(vec![BigInt::zero(); len], BigInt::one(), 0)
     }
 
     pub fn from_rationals(values: &[Rational]) -> Self {
@@ -32,7 +42,7 @@ impl Exact {
         let exp = parts.iter().map(|(_, e)| *e).max().unwrap_or(0);
         let numerator = |(r, (o, e)): (&Rational, &(BigInt, u64))| (r.numer() * (&odd / o)) << (exp - e);
         let num = values.iter().zip(&parts).map(numerator).collect();
-        Exact { num, odd, exp }
+        Exact::new(num, odd, exp)
     }
 
     pub fn len(&self) -> usize {
@@ -68,21 +78,17 @@ impl Exact {
         };
         let num =
             self.num.iter().zip(&other.num).map(|(a, b)| scaled(a, &f, self.exp) + scaled(b, &g, other.exp)).collect();
-        Exact { num, odd, exp }
+        Exact::new(num, odd, exp)
     }
 
     /// Element-wise max(x, 0).
     pub fn relu(&self) -> Exact {
         let num = self.num.iter().map(|x| if x.is_negative() { BigInt::zero() } else { x.clone() }).collect();
-        Exact { num, ..self.clone_scale() }
+        Exact::new(num, self.odd.clone(), self.exp)
     }
 
     pub fn negated(&self) -> Exact {
-        Exact { num: self.num.iter().map(|x| -x).collect(), ..self.clone_scale() }
-    }
-
-    fn clone_scale(&self) -> Exact {
-        Exact { num: Vec::new(), odd: self.odd.clone(), exp: self.exp }
+        Exact::new(self.num.iter().map(|x| -x).collect(), self.odd.clone(), self.exp)
     }
 
     /// `W x`, exact, with other weights in the pattern of `linear`: one for each of its own.
@@ -90,7 +96,7 @@ impl Exact {
         let factors = Exact::from_rationals(weights);
         let mut num = vec![BigInt::zero(); linear.outputs()];
         linear.for_each_entry(|o, i, k| num[o] += &self.num[i] * &factors.num[k]);
-        Exact { num, odd: &self.odd * &factors.odd, exp: self.exp + factors.exp }
+        Exact::new(num, &self.odd * &factors.odd, self.exp + factors.exp)
     }
 
     /// `W x`, exact.
@@ -131,7 +137,7 @@ impl Exact {
                 }
             });
         }
-        Exact { num, odd: self.odd.clone(), exp: self.exp + finest.unsigned_abs() }
+        Exact::new(num, self.odd.clone(), self.exp + finest.unsigned_abs())
     }
 
     /// `Σ factor · x_i`, exact.
@@ -143,6 +149,31 @@ impl Exact {
 
     /// ⌊x_i · 2^exp⌋ and ⌈x_i · 2^exp⌉, both clamped to ±`limit`.
     pub fn bracket(&self, i: usize, exp: i32, limit: i64) -> (i64, i64) {
+        let fine = self.fine.get_or_init(|| (0..self.len()).map(|i| self.fine(i)).collect());
+        if let (Some(by @ 0..=126), Some((floor, whole))) = (FINE.checked_sub(exp), fine[i]) {
+            // A floor of a floor is the floor.
+            let low = floor >> by;
+            let high = low + i128::from(!whole || low << by != floor);
+            let clamp = |x: i128| x.clamp((-limit).into(), limit.into()) as i64;
+            return (clamp(low), clamp(high));
+        }
+        let (floor, rest) = self.floor(i, exp);
+        let clamp = |x: &BigInt| {
+            let beyond = if x.is_negative() { -limit } else { limit };
+            x.to_i64().map_or(beyond, |x| x.clamp(-limit, limit))
+        };
+        let low = clamp(&floor);
+        let high = if rest { clamp(&(floor + 1)) } else { low };
+        (low, high)
+    }
+
+    fn fine(&self, i: usize) -> Option<(i128, bool)> {
+        let (floor, rest) = self.floor(i, FINE);
+        Some((floor.to_i128().filter(|m| bit_length(*m) <= 126)?, !rest))
+    }
+
+    /// ⌊x_i · 2^exp⌋, and whether something is left.
+    fn floor(&self, i: usize, exp: i32) -> (BigInt, bool) {
         let shift = i64::from(exp) - self.exp as i64;
         let (top, bottom) = if shift >= 0 {
             (&self.num[i] << shift.unsigned_abs(), self.odd.clone())
@@ -150,12 +181,6 @@ impl Exact {
             (self.num[i].clone(), &self.odd << shift.unsigned_abs())
         };
         let (floor, rest) = top.div_mod_floor(&bottom);
-        let clamp = |x: &BigInt| {
-            let beyond = if x.is_negative() { -limit } else { limit };
-            x.to_i64().map_or(beyond, |x| x.clamp(-limit, limit))
-        };
-        let low = clamp(&floor);
-        let high = if rest.is_zero() { low } else { clamp(&(floor + 1)) };
-        (low, high)
+        (floor, !rest.is_zero())
     }
 }

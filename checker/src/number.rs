@@ -2,7 +2,7 @@
 
 use num::bigint::BigInt;
 use num::integer::Integer;
-use num::{BigRational, One, Signed, Zero};
+use num::{BigRational, One, Signed, ToPrimitive, Zero};
 
 pub type Rational = BigRational;
 
@@ -94,21 +94,32 @@ pub fn product(a: i64, b: i64) -> i128 {
     i128::from(a).wrapping_mul(i128::from(b))
 }
 
-/// A growing exact sum of dyadic numbers, `mantissa / 2^exp`: the constant term `r` of a back-substitution. What fits is
-/// summed in 128 bits, `small / 2^small_exp`, and moved to the big mantissa when something does not.
+/// A growing sum of dyadic numbers, `mantissa / 2^exp`: the constant term `r` of a back-substitution. What fits is
+/// summed in 128 bits, `small / 2^small_exp`, and moved to the big mantissa when something does not. The sum is exact, or
+/// one whose terms are rounded up.
 #[derive(Clone, Debug, Default)]
 pub struct DyadicSum {
     mantissa: BigInt,
     exp: i64,
     small: i128,
     small_exp: i64,
+    /// Terms become multiples of `2^-grid`.
+    grid: Option<i64>,
 }
 
 impl DyadicSum {
+    /// A sum whose terms are rounded up to multiples of `2^-grid`.
+    pub fn rounded_up(grid: i64) -> Self {
+        DyadicSum { small_exp: grid, grid: Some(grid), ..DyadicSum::default() }
+    }
+
     /// Adds `m / 2^exp`.
-    pub fn add(&mut self, m: i128, exp: i64) {
+    pub fn add(&mut self, mut m: i128, mut exp: i64) {
         if m == 0 {
             return;
+        }
+        if let Some(grid) = self.grid.filter(|grid| exp > *grid) {
+            (m, exp) = (ceil_shift(m, exp.abs_diff(grid)), grid);
         }
         let finer = self.small_exp.max(exp);
         let scaled = |m: i128, exp: i64| {
@@ -145,6 +156,25 @@ impl DyadicSum {
         self.mantissa += m;
     }
 
+    /// ⌈self · 2^exp / odd⌉ for a positive `odd`, if 126 bits hold it and what it is computed from.
+    pub fn small_ceil(&self, odd: &BigInt, exp: i64) -> Option<i128> {
+        let by = self.small_exp.abs_diff(exp);
+        let coarser = self.small_exp >= exp;
+        let fits = self.mantissa.is_zero() && (coarser || u64::from(bit_length(self.small)) + by <= 126);
+        // Rounding up twice is rounding up once.
+        let top = fits.then(|| if coarser { ceil_shift(self.small, by) } else { self.small << by })?;
+        Some(-(-top).div_euclid(odd.to_i64()?.into()))
+    }
+
+    /// ⌈self · 2^exp / odd⌉ for a positive `odd`.
+    pub fn ceil(mut self, odd: &BigInt, exp: i64) -> BigInt {
+        self.settle();
+        let by = self.exp.abs_diff(exp);
+        let (top, bottom) =
+            if self.exp >= exp { (self.mantissa, odd << by) } else { (self.mantissa << by, odd.clone()) };
+        -(-top).div_floor(&bottom)
+    }
+
     /// `self + other / odd`, over a denominator that may have common factors with the numerator: finding them costs more
     /// than most sums.
     pub fn plus_quotient(mut self, mut other: DyadicSum, odd: &BigInt) -> Rational {
@@ -155,6 +185,11 @@ impl DyadicSum {
         let numerator = if odd.is_one() { scaled(self) } else { scaled(self) * odd } + scaled(other);
         Rational::new_raw(numerator, odd << exp.unsigned_abs())
     }
+}
+
+/// ⌈m / 2^by⌉.
+fn ceil_shift(m: i128, by: u64) -> i128 {
+    -((-m) >> by.min(127))
 }
 
 /// Bits needed for the magnitude of `x`: the least b with |x| < 2^b.

@@ -13,7 +13,7 @@ use scalecheck::exact::Exact;
 use scalecheck::number::{Rational, scale_by_power_of_two};
 use scalecheck::problem::{Cell, Problem};
 use scalecheck::rules::back_substitution::Relaxation;
-use scalecheck::rules::case::Case;
+use scalecheck::rules::case::{Case, GUARD};
 use scalecheck::rules::{close, split, tree, witness};
 use support::case_study::{Plan, Point, Study, random_proof, random_study, without_idle_trees};
 use support::onnx::Model;
@@ -92,14 +92,18 @@ fn refine<'p>(proof: &Proof, steps: &[Refine], case: &mut Case<'p>, points: &[Ve
                         let d = &point[t][row] * int(sign);
                         assert!(d <= bound, "refined {side:?} bound {bound} of element {row} at {d}");
                     }
-                    found.push((row, side, bound));
+                    let exp = case.bounds(t).unwrap().exp() + GUARD as i32;
+                    let m = relaxation.rounded_bound(t, &[(row, sign)], &refine.hints.multipliers, exp).unwrap();
+                    let rounded = scale_by_power_of_two(&Rational::from_integer(m.into()), -i64::from(exp));
+                    assert!(bound <= rounded || m == 1 << 126, "{rounded} is below {bound}");
+                    found.push((row, side, m));
                 }
             }
         }
-        for (row, side, bound) in found {
+        for (row, side, m) in found {
             match side {
-                Side::Lower => case.learn_lower(t, row, &-bound),
-                Side::Upper => case.learn_upper(t, row, &bound),
+                Side::Lower => case.learn_rounded(t, row, Some(-m), None).unwrap(),
+                Side::Upper => case.learn_rounded(t, row, None, Some(m)).unwrap(),
             }
         }
         case.renormalise(t).unwrap();

@@ -27,12 +27,15 @@ use crate::rules::case::Case;
 use crate::rules::relu::{Lines, SLOPE_BITS};
 use crate::rules::round::{Coefficients, Short, round};
 use crate::rules::weights::{Magnitudes, column_sums};
-use num::One;
 use num::bigint::BigInt;
+use num::{One, Signed, ToPrimitive};
 use std::sync::Arc;
 
 /// Width of a coefficient that is to be multiplied with a slope: the product has 63 bits.
 const SLOPED_BITS: u32 = 46;
+
+/// By how many bits terms of the constant are finer than the bound, where that is rounded.
+const FINER: i64 = 40;
 
 /// What many targets of one case share, for one choice of slopes.
 pub struct Relaxation<'c, 'p> {
@@ -109,12 +112,48 @@ impl<'c, 'p> Relaxation<'c, 'p> {
 
     /// An upper bound of `Σ coefficient · d_element` over the elements of tensor `target`.
     pub fn upper_bound(&self, target: usize, terms: &[(usize, i64)], multipliers: &[Multipliers]) -> Result<Rational> {
+        let (constant, mut quotients) = self.eliminate(target, terms, multipliers, DyadicSum::default())?;
+        let (first, odd) = quotients.pop().unwrap_or((DyadicSum::default(), &self.one));
+        let bound = constant.plus_quotient(first, odd);
+        let others = quotients.into_iter().map(|(sum, odd)| DyadicSum::default().plus_quotient(sum, odd));
+        Ok(others.fold(bound, |bound, other| bound + other))
+    }
+
+    /// The same in units of `2^-exp`, rounded up. Cut at 126 bits: the caller's own bounds are narrower.
+    pub fn rounded_bound(
+        &self,
+        target: usize,
+        terms: &[(usize, i64)],
+        multipliers: &[Multipliers],
+        exp: i32,
+    ) -> Result<i128> {
+        let constant = DyadicSum::rounded_up(i64::from(exp) + FINER);
+        let (constant, quotients) = self.eliminate(target, terms, multipliers, constant)?;
+        let parts: Vec<(DyadicSum, &BigInt)> = std::iter::once((constant, &self.one)).chain(quotients).collect();
+        let small = |sum: i128, (part, odd): &(DyadicSum, &BigInt)| sum.checked_add(part.small_ceil(odd, exp.into())?);
+        if let Some(sum) = parts.iter().try_fold(0, small) {
+            return Ok(sum);
+        }
+        let sum: BigInt = parts.into_iter().map(|(part, odd)| part.ceil(odd, exp.into())).sum();
+        let limit = 1_i128 << 126;
+        Ok(sum.to_i128().map_or(if sum.is_negative() { -limit } else { limit }, |sum| sum.clamp(-limit, limit)))
+    }
+
+    /// Eliminates all tensors down to the variables: the constant, to which that of the function is added, and the support
+    /// functions of the blocks of variables, each a sum to be divided by an odd number.
+    fn eliminate(
+        &self,
+        target: usize,
+        terms: &[(usize, i64)],
+        multipliers: &[Multipliers],
+        constant: DyadicSum,
+    ) -> Result<(DyadicSum, Vec<(DyadicSum, &BigInt)>)> {
         let mut mantissas = vec![0_i128; self.case.bounds(target)?.len()];
         for &(i, coefficient) in terms {
             mantissas[i] += i128::from(coefficient);
         }
         let pending = std::iter::repeat_with(|| None).take(target + 1).collect();
-        let mut state = Elimination { pending, constant: DyadicSum::default() };
+        let mut state = Elimination { pending, constant };
         state.pending[target] = Some(Pending::Wide(Coefficients { mantissas, exp: 0 }));
         let mut quotients: Vec<(DyadicSum, &BigInt)> = Vec::new();
         for t in (0..=target).rev() {
@@ -149,10 +188,7 @@ impl<'c, 'p> Relaxation<'c, 'p> {
                 }
             }
         }
-        let (first, odd) = quotients.pop().unwrap_or((DyadicSum::default(), &self.one));
-        let bound = state.constant.plus_quotient(first, odd);
-        let others = quotients.into_iter().map(|(sum, odd)| DyadicSum::default().plus_quotient(sum, odd));
-        Ok(others.fold(bound, |bound, other| bound + other))
+        Ok((state.constant, quotients))
     }
 
     fn affine(
@@ -194,7 +230,10 @@ impl<'c, 'p> Relaxation<'c, 'p> {
             if let Some(reach) = reach {
                 let exp = i64::from(v.exp) + i64::from(linear.weights().exp()) + i64::from(self.case.bounds(*p)?.exp());
                 let sum: i128 = v.mantissas.iter().map(|&v| i128::from(v.unsigned_abs())).sum();
-                state.constant.add_big(BigInt::from(sum) * reach, exp);
+                match sum.checked_mul(*reach) {
+                    Some(charge) => state.constant.add(charge, exp),
+                    None => state.constant.add_big(BigInt::from(sum) * reach, exp),
+                }
             }
             let mut acc = vec![0_i128; linear.inputs()];
             linear.add_transposed(&v.mantissas, &mut acc);

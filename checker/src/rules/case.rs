@@ -3,7 +3,7 @@
 use crate::bounds::Bounds;
 use crate::certificate::Multipliers;
 use crate::error::{Code, Error, Result};
-use crate::number::Rational;
+use crate::number::{Rational, scale_by_power_of_two};
 use crate::problem::{Op, Problem, Source};
 use crate::rules::relu::{Lines, Relu};
 use crate::rules::support::Domain;
@@ -17,6 +17,9 @@ pub struct Case<'p> {
     known: Vec<Option<Arc<Known>>>,
     domain: Vec<Arc<Domain>>,
 }
+
+/// By how many bits a bound that is derived again is finer than the mantissas that it is rounded to.
+pub const GUARD: u32 = 8;
 
 /// What is known of one tensor, and what follows for a ReLU of it, found when it is first asked for.
 #[derive(Clone)]
@@ -145,6 +148,25 @@ impl<'p> Case<'p> {
     /// Learns `d_i ≤ value` about tensor `t`.
     pub fn learn_upper(&mut self, t: usize, i: usize, value: &Rational) {
         self.learn(t, |bounds| bounds.drop_upper(i, value), |domain| domain.drop_upper(i, value));
+    }
+
+    /// Learns `lower ≤ d_i ≤ upper`, either of which may be missing, in units of `2^-GUARD` mantissas of the bounds of
+    /// tensor `t`.
+    pub fn learn_rounded(&mut self, t: usize, i: usize, lower: Option<i128>, upper: Option<i128>) -> Result<()> {
+        let exp = self.bounds(t)?.exp();
+        let value = |m: i128| {
+            let value = Rational::from_integer(m.into());
+            scale_by_power_of_two(&value, -(i64::from(exp) + i64::from(GUARD)))
+        };
+        if let Some(m) = lower {
+            let on_domain = |domain: &mut Domain| domain.raise_lower(i, &value(m));
+            self.learn(t, |bounds| bounds.raise_lower_to(i, m, GUARD), on_domain);
+        }
+        if let Some(m) = upper {
+            let on_domain = |domain: &mut Domain| domain.drop_upper(i, &value(m));
+            self.learn(t, |bounds| bounds.drop_upper_to(i, m, GUARD), on_domain);
+        }
+        Ok(())
     }
 
     fn learn(&mut self, t: usize, on_bounds: impl FnOnce(&mut Bounds), on_domain: impl FnOnce(&mut Domain)) {

@@ -6,11 +6,11 @@
 //! exclude different cells; the claim needs that each cell is excluded by some tree.
 
 use crate::certificate::{Close, End, Node, Proof, Refine, Side, SlopeSet};
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Error, Result, exponent};
 use crate::number::Rational;
 use crate::problem::Problem;
 use crate::rules::back_substitution::Relaxation;
-use crate::rules::case::Case;
+use crate::rules::case::{Case, GUARD};
 use crate::rules::{close, split};
 use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -317,7 +317,8 @@ impl<'p> Walk<'p> {
         let rows = refine.rows.clone().unwrap_or_else(|| (0..self.problem.tensors[t].centre.len()).collect());
         self.spend(t, sides * rows.len() as u64, refine.hints.multipliers.len())?;
         let relaxation = Relaxation::new(case, t, self.slopes(refine.hints.slopes))?;
-        let bound = |row, sign| relaxation.upper_bound(t, &[(row, sign)], &refine.hints.multipliers);
+        let exp = exponent(case.bounds(t)?.exp().checked_add_unsigned(GUARD))?;
+        let bound = |row, sign| relaxation.rounded_bound(t, &[(row, sign)], &refine.hints.multipliers, exp);
         let mut found = Vec::with_capacity(rows.len());
         for row in rows {
             let lower = if refine.side != Some(Side::Upper) { Some(-bound(row, -1)?) } else { None };
@@ -325,8 +326,7 @@ impl<'p> Walk<'p> {
             found.push((row, lower, upper));
         }
         for (row, lower, upper) in found {
-            lower.iter().for_each(|value| case.learn_lower(t, row, value));
-            upper.iter().for_each(|value| case.learn_upper(t, row, value));
+            case.learn_rounded(t, row, lower, upper)?;
         }
         case.renormalise(t)
     }
