@@ -61,6 +61,8 @@ enum Step {
 struct Elimination {
     pending: Vec<Option<Pending>>,
     constant: DyadicSum,
+    /// Memory to use again.
+    spare: Vec<Vec<i128>>,
 }
 
 /// Coefficients that wait at a tensor.
@@ -112,7 +114,8 @@ impl<'c, 'p> Relaxation<'c, 'p> {
 
     /// An upper bound of `Σ coefficient · d_element` over the elements of tensor `target`.
     pub fn upper_bound(&self, target: usize, terms: &[(usize, i64)], multipliers: &[Multipliers]) -> Result<Rational> {
-        let (constant, mut quotients) = self.eliminate(target, terms, multipliers, DyadicSum::default())?;
+        let (constant, mut quotients) =
+            self.eliminate(target, terms, multipliers, [DyadicSum::default(), DyadicSum::default()])?;
         let (first, odd) = quotients.pop().unwrap_or((DyadicSum::default(), &self.one));
         let bound = constant.plus_quotient(first, odd);
         let others = quotients.into_iter().map(|(sum, odd)| DyadicSum::default().plus_quotient(sum, odd));
@@ -127,8 +130,8 @@ impl<'c, 'p> Relaxation<'c, 'p> {
         multipliers: &[Multipliers],
         exp: i32,
     ) -> Result<i128> {
-        let constant = DyadicSum::rounded_up(i64::from(exp) + FINER);
-        let (constant, quotients) = self.eliminate(target, terms, multipliers, constant)?;
+        let sums = [FINER, 0].map(|finer| DyadicSum::rounded_up(i64::from(exp) + finer));
+        let (constant, quotients) = self.eliminate(target, terms, multipliers, sums)?;
         let parts: Vec<(DyadicSum, &BigInt)> = std::iter::once((constant, &self.one)).chain(quotients).collect();
         let small = |sum: i128, (part, odd): &(DyadicSum, &BigInt)| sum.checked_add(part.small_ceil(odd, exp.into())?);
         if let Some(sum) = parts.iter().try_fold(0, small) {
@@ -139,21 +142,21 @@ impl<'c, 'p> Relaxation<'c, 'p> {
         Ok(sum.to_i128().map_or(if sum.is_negative() { -limit } else { limit }, |sum| sum.clamp(-limit, limit)))
     }
 
-    /// Eliminates all tensors down to the variables: the constant, to which that of the function is added, and the support
-    /// functions of the blocks of variables, each a sum to be divided by an odd number.
+    /// Eliminates all tensors down to the variables: the constant and the support functions of the blocks of variables, each
+    /// of these a sum to be divided by an odd number. Both begin with the sums given, which are empty.
     fn eliminate(
         &self,
         target: usize,
         terms: &[(usize, i64)],
         multipliers: &[Multipliers],
-        constant: DyadicSum,
+        [constant, support]: [DyadicSum; 2],
     ) -> Result<(DyadicSum, Vec<(DyadicSum, &BigInt)>)> {
         let mut mantissas = vec![0_i128; self.case.bounds(target)?.len()];
         for &(i, coefficient) in terms {
             mantissas[i] += i128::from(coefficient);
         }
         let pending = std::iter::repeat_with(|| None).take(target + 1).collect();
-        let mut state = Elimination { pending, constant };
+        let mut state = Elimination { pending, constant, spare: vec![] };
         state.pending[target] = Some(Pending::Wide(Coefficients { mantissas, exp: 0 }));
         let mut quotients: Vec<(DyadicSum, &BigInt)> = Vec::new();
         for t in (0..=target).rev() {
@@ -163,24 +166,26 @@ impl<'c, 'p> Relaxation<'c, 'p> {
             let Some(v) = state.pending[t].take() else { continue };
             match (&self.case.problem().tensors[t].op, &self.steps[t]) {
                 (Op::Variables(block), Some(Step::Variables)) => {
-                    quotients.push(self.case.domain(*block).support(&v.widened()));
+                    quotients.push(self.case.domain(*block).support(&v.widened(), support.clone()));
                 }
                 (Op::Affine(terms), Some(Step::Affine(reach))) => self.affine(&mut state, t, v, terms, reach)?,
                 (Op::Weights(parts), Some(Step::Weights(magnitudes))) => {
                     self.weights(&mut state, t, &v.widened(), parts, magnitudes)?;
                 }
                 (Op::Relu(from), Some(Step::Relu { above, below })) => {
-                    let v = round(&v.widened(), SLOPED_BITS, self.case.bounds(t)?, &mut state.constant)?;
-                    let (mut offset, mut mantissas) = (0_i128, Vec::with_capacity(v.mantissas.len()));
-                    for (i, &vi) in v.mantissas.iter().enumerate() {
-                        let line = if vi >= 0 { above } else { below };
-                        // 46 + 17 bits.
-                        mantissas.push(vi.wrapping_mul(line.slope[i]));
-                        offset += product(vi, line.offset[i]);
+                    let wide = v.widened();
+                    let mut v = round(&wide, SLOPED_BITS, self.case.bounds(t)?, &mut state.constant)?;
+                    state.spare.push(wide.mantissas);
+                    let mut offset = 0_i128;
+                    for (i, v) in v.mantissas.iter_mut().enumerate() {
+                        let line = if *v >= 0 { above } else { below };
+                        // 46 + 51 + 20 bits, and 46 + 17.
+                        offset = offset.wrapping_add(product(*v, line.offset[i]));
+                        *v = v.wrapping_mul(line.slope[i]);
                     }
                     state.constant.add(offset, i64::from(v.exp) + i64::from(self.case.bounds(*from)?.exp()));
                     let exp = exponent(v.exp.checked_add(SLOPE_BITS as i32))?;
-                    self.pass(&mut state, *from, Pending::Short(Short { mantissas, exp }))?;
+                    self.pass(&mut state, *from, Pending::Short(Short { mantissas: v.mantissas, exp }))?;
                 }
                 _ => {
                     let message = "a tensor that the target does not depend on is met";
@@ -235,7 +240,9 @@ impl<'c, 'p> Relaxation<'c, 'p> {
                     None => state.constant.add_big(BigInt::from(sum) * reach, exp),
                 }
             }
-            let mut acc = vec![0_i128; linear.inputs()];
+            let mut acc = state.spare.pop().unwrap_or_default();
+            acc.clear();
+            acc.resize(linear.inputs(), 0);
             linear.add_transposed(&v.mantissas, &mut acc);
             let exp = exponent(v.exp.checked_add(linear.weights().exp()))?;
             self.add(state, *p, Coefficients { mantissas: acc, exp })?;

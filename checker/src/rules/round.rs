@@ -48,7 +48,7 @@ pub fn round(v: &Coefficients, bits: u32, bounds: &Bounds, constant: &mut Dyadic
     for (&m, &upper) in v.mantissas.iter().zip(bounds.upper()) {
         mantissas.push((m >> shift) as i64);
         let rest = ((m >> coarse) as i64 & mask) + one;
-        charge += product(rest, upper.max(0));
+        charge = charge.wrapping_add(product(rest, upper.max(0)));
     }
     constant.add(charge, i64::from(v.exp) - i64::from(coarse) + i64::from(bounds.exp()));
     Ok(Short { mantissas, exp: exponent(v.exp.checked_sub_unsigned(shift))? })

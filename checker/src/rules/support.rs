@@ -57,10 +57,9 @@ impl Domain {
         self.scaled.drop_upper(j, &(value * &self.odd));
     }
 
-    /// An upper bound of `Σ v_j z_j` over the domain, as a dyadic sum and an odd divisor of it. Exact if `v` fits one
-    /// chunk and the box is exact.
-    pub fn support(&self, v: &Coefficients) -> (DyadicSum, &BigInt) {
-        let mut total = DyadicSum::default();
+    /// An upper bound of `Σ v_j z_j` over the domain, as a dyadic sum, added to the empty sum `total`, and an odd divisor
+    /// of it. Exact if `v` fits one chunk, the box is exact and so is the sum.
+    pub fn support(&self, v: &Coefficients, mut total: DyadicSum) -> (DyadicSum, &BigInt) {
         let mut rest = v.mantissas.clone();
         loop {
             let widest = rest.iter().map(|&m| bit_length(m)).max().unwrap_or(0);
