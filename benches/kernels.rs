@@ -1,5 +1,5 @@
 //! The exact arithmetic against floating point, and how cost grows with a network. One run: quote the ratios, not the
-//! times. The checker has one thread; the prover uses all cores.
+//! times. The checker walks large trees with several threads; the prover uses all cores.
 //!
 //! An exact multiply–accumulate is a 64 × 64 → 128 bit product and a 128-bit sum; at most six times an f64 one is wanted.
 
