@@ -133,12 +133,12 @@ impl<'c, 'p> Relaxation<'c, 'p> {
         let sums = [FINER, 0].map(|finer| DyadicSum::rounded_up(i64::from(exp) + finer));
         let (constant, quotients) = self.eliminate(target, terms, multipliers, sums)?;
         let parts: Vec<(DyadicSum, &BigInt)> = std::iter::once((constant, &self.one)).chain(quotients).collect();
+        let limit = 1_i128 << 126;
         let small = |sum: i128, (part, odd): &(DyadicSum, &BigInt)| sum.checked_add(part.small_ceil(odd, exp.into())?);
         if let Some(sum) = parts.iter().try_fold(0, small) {
-            return Ok(sum);
+            return Ok(sum.clamp(-limit, limit));
         }
         let sum: BigInt = parts.into_iter().map(|(part, odd)| part.ceil(odd, exp.into())).sum();
-        let limit = 1_i128 << 126;
         Ok(sum.to_i128().map_or(if sum.is_negative() { -limit } else { limit }, |sum| sum.clamp(-limit, limit)))
     }
 
