@@ -15,11 +15,11 @@ use scalecheck::linear::Linear;
 use scalecheck::number::{DyadicSum, Rational, approximate, floor_scaled, scale_by_power_of_two};
 use scalecheck::problem::{Op, Problem, Source, Tensor};
 use scalecheck::rules::back_substitution::Relaxation;
-use scalecheck::rules::case::Case;
-use scalecheck::rules::interval;
+use scalecheck::rules::case::{Case, GUARD};
 use scalecheck::rules::relu::{Lines, Relu};
 use scalecheck::rules::round::{Coefficients, round};
 use scalecheck::rules::weights::{self, Magnitudes};
+use scalecheck::rules::{interval, split};
 use scalecheck::weights::{Dyadic, Values, Weights};
 use std::sync::Arc;
 use support::onnx::{Data, Model};
@@ -111,7 +111,7 @@ proptest! {
     }
 
     #[test]
-    fn brackets_of_exact_numbers_are_floor_and_ceiling(mut tape in tape(30), exp in -60..60_i32) {
+    fn brackets_of_exact_numbers_are_floor_and_ceiling(mut tape in tape(30), exp in -200..200_i32) {
         let value = number(&mut tape);
         let scaled = scale_by_power_of_two(&value, exp.into());
         let limit = 1_i64 << 60;
@@ -223,6 +223,31 @@ proptest! {
         let odd = BigInt::from(1 + 2 * tape.below(3) as i64);
         expected += dyadic(a, e) / Rational::from_integer(odd.clone());
         prop_assert_eq!(sum.plus_quotient(other, &odd), expected);
+    }
+
+    /// A rounded sum is no smaller than the exact one, and larger by less than a multiple of the grid a term; what it is
+    /// rounded up to afterwards is the same by either way.
+    #[test]
+    fn rounded_sums_are_rounded_up(mut tape in tape(120), spread in 1..300_i64, exp in -100..100_i64) {
+        let grid = tape.around(100);
+        let (mut sum, mut expected, mut terms) = (DyadicSum::rounded_up(grid), Rational::zero(), 0);
+        for _ in 0..tape.below(20) {
+            let m = match tape.below(4) {
+                0 => i128::MAX >> tape.below(120),
+                1 => i128::MIN >> tape.below(120),
+                _ => i128::from(tape.around(1 << 30)) << tape.below(97),
+            };
+            let at = tape.around(spread);
+            sum.add(m, at);
+            expected += dyadic(m, at);
+            terms += 1;
+        }
+        let found = sum.clone().plus_quotient(DyadicSum::default(), &BigInt::one());
+        prop_assert!(expected <= found && found <= expected + dyadic(terms, grid));
+        let odd = BigInt::from(1 + 2 * tape.below(1000) as i64);
+        let ceiling = (scale_by_power_of_two(&found, exp) / Rational::from_integer(odd.clone())).ceil().to_integer();
+        prop_assert!(sum.small_ceil(&odd, exp).is_none_or(|m| BigInt::from(m) == ceiling));
+        prop_assert_eq!(sum.ceil(&odd, exp), ceiling);
     }
 
     /// Wherever the premise d ≤ u holds, also if the lower end is above, all ends are zero, or numbers are extreme.
@@ -451,5 +476,39 @@ fn the_widest_sums_fit() {
         for sign in [-1, 1] {
             assert!(near(&relaxation.upper_bound(3, &[(0, sign)], &[]).unwrap()));
         }
+    }
+}
+
+/// With two blocks of variables, both void, a bound in units of 2^-54 comes to exactly −2^127, the least 128-bit integer.
+#[test]
+fn bounds_beyond_128_bits_are_cut() {
+    let variables =
+        |name: &str| Variables { name: name.into(), lower: vec![int(-1)], upper: vec![int(1)], groups: vec![] };
+    let tensor = |name: &str, block| {
+        let centre = Exact::zeros(1);
+        Tensor { name: name.into(), op: Op::Variables(block), centre, clip: None }
+    };
+    let mut problem = Problem::default();
+    (problem.tensors, problem.domain, problem.output) =
+        (vec![tensor("a", 0), tensor("b", 1)], vec![variables("a"), variables("b")], 1);
+    let mut case = Case::root(&problem).unwrap();
+    for t in 0..2 {
+        case.ensure(t).unwrap();
+        case = split::split(case, t, 0, &ratio(-3, 4)).0;
+        case = split::split(case, t, 0, &ratio(1, 4)).1;
+        assert!(case.is_void(t, 0));
+    }
+    let multipliers: Vec<_> = (0..2).map(|tensor| Multipliers { tensor, exp: -72, elements: vec![(0, 1)] }).collect();
+    let exp = case.bounds(1).unwrap().exp() + GUARD as i32;
+    assert_eq!(exp, 54);
+    for sign in [-1, 1] {
+        let relaxation = Relaxation::new(&case, 1, None).unwrap();
+        let exact = relaxation.upper_bound(1, &[(0, sign)], &multipliers).unwrap();
+        assert!(exact < dyadic(-1, -72));
+        let bound = relaxation.rounded_bound(1, &[(0, sign)], &multipliers, exp).unwrap();
+        assert_eq!(bound, -1 << 126);
+        let mut learned = case.clone();
+        learned.learn_rounded(1, 0, Some(-bound), Some(bound)).unwrap();
+        assert!(learned.is_void(1, 0));
     }
 }

@@ -96,6 +96,9 @@ fn refine<'p>(proof: &Proof, steps: &[Refine], case: &mut Case<'p>, points: &[Ve
                     let m = relaxation.rounded_bound(t, &[(row, sign)], &refine.hints.multipliers, exp).unwrap();
                     let rounded = scale_by_power_of_two(&Rational::from_integer(m.into()), -i64::from(exp));
                     assert!(bound <= rounded || m == 1 << 126, "{rounded} is below {bound}");
+                    // Where nothing is cut a few units at the most are lost.
+                    let lost = scale_by_power_of_two(&(&rounded - &bound), exp.into());
+                    assert!(lost < int(16) || m == -1 << 126, "{rounded} is {lost} units above {bound}");
                     found.push((row, side, m));
                 }
             }
