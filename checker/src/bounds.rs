@@ -1,9 +1,8 @@
 //! Lower and upper bounds of a tensor's deviation, as integers over one power of two, always rounded outward.
 
 use crate::error::{Code, Error, Result, exponent};
-use crate::number::{Rational, bit_length, floor_scaled};
-use num::bigint::BigInt;
-use num::{Signed, ToPrimitive, Zero};
+use crate::number::{Rational, bit_length, ceil_shift, cut, floor_scaled};
+use num::{ToPrimitive, Zero};
 
 /// Every stored bound has |mantissa| < 2^48. The sums of the rules are proved to fit i128 with it.
 pub const BOUND_BITS: u32 = 48;
@@ -74,24 +73,22 @@ impl Bounds {
 
     /// Raises the lower bound of element `i` to `value`, rounded down, if that is tighter.
     pub fn raise_lower(&mut self, i: usize, value: &Rational) {
-        let new = clamp(&floor_scaled(value, self.exp));
-        self.lower[i] = self.lower[i].max(new);
+        self.raise_lower_to(i, cut(&floor_scaled(value, self.exp), LIMIT), 0);
     }
 
     /// Lowers the upper bound of element `i` to `value`, rounded up, if that is tighter.
     pub fn drop_upper(&mut self, i: usize, value: &Rational) {
-        let new = clamp(&-floor_scaled(&-value, self.exp));
-        self.upper[i] = self.upper[i].min(new);
+        self.drop_upper_to(i, -cut(&floor_scaled(&-value, self.exp), LIMIT), 0);
     }
 
     /// Raises the lower bound of element `i` to `⌊m / 2^by⌋` mantissas, if that is tighter.
     pub fn raise_lower_to(&mut self, i: usize, m: i128, by: u32) {
-        self.lower[i] = self.lower[i].max(clamp_small(m >> by));
+        self.lower[i] = self.lower[i].max(clamp(m >> by));
     }
 
     /// Lowers the upper bound of element `i` to `⌈m / 2^by⌉` mantissas, if that is tighter.
     pub fn drop_upper_to(&mut self, i: usize, m: i128, by: u32) {
-        self.upper[i] = self.upper[i].min(clamp_small(-((-m) >> by)));
+        self.upper[i] = self.upper[i].min(clamp(ceil_shift(m, by.into())));
     }
 
     /// The same bounds with the finest mantissas that fit.
@@ -103,14 +100,10 @@ impl Bounds {
 
 /// The largest mantissa. Bounds only ever tighten, and old ones have fewer than [`BOUND_BITS`] bits, so a value beyond
 /// them can be cut just outside: either it is looser than the old bound, or it makes the element void all the same.
-const LIMIT: i64 = (1 << BOUND_BITS) - 1;
+const LIMIT: i128 = (1 << BOUND_BITS) - 1;
 
-fn clamp(m: &BigInt) -> i64 {
-    m.to_i64().map_or(if m.is_negative() { -LIMIT } else { LIMIT }, |m| m.clamp(-LIMIT, LIMIT))
-}
-
-fn clamp_small(m: i128) -> i64 {
-    m.clamp((-LIMIT).into(), LIMIT.into()) as i64
+fn clamp(m: i128) -> i64 {
+    m.clamp(-LIMIT, LIMIT) as i64
 }
 
 fn too_wide() -> Error {

@@ -1,7 +1,7 @@
 //! Exact evaluation: tensors of rationals over one denominator, as big integers.
 
 use crate::linear::Linear;
-use crate::number::{Rational, bit_length, scale_by_power_of_two};
+use crate::number::{Rational, bit_length, cut, scale_by_power_of_two};
 use crate::weights::Values;
 use num::bigint::BigInt;
 use num::integer::Integer;
@@ -14,7 +14,7 @@ pub struct Exact {
     num: Vec<BigInt>,
     odd: BigInt,
     exp: u64,
-    /// `⌊x_i · 2^FINE⌋`, and whether that is all of it, where it fits; found when it is first asked for.
+    /// `⌊x_i · 2^FINE⌋`, and whether something is left, where it fits; found when it is first asked for.
     fine: OnceLock<Vec<Option<(i128, bool)>>>,
 }
 
@@ -150,26 +150,21 @@ impl Exact {
     /// ⌊x_i · 2^exp⌋ and ⌈x_i · 2^exp⌉, both clamped to ±`limit`.
     pub fn bracket(&self, i: usize, exp: i32, limit: i64) -> (i64, i64) {
         let fine = self.fine.get_or_init(|| (0..self.len()).map(|i| self.fine(i)).collect());
-        if let (Some(by @ 0..=126), Some((floor, whole))) = (FINE.checked_sub(exp), fine[i]) {
+        let (low, rest) = match (FINE.checked_sub(exp), fine[i]) {
             // A floor of a floor is the floor.
-            let low = floor >> by;
-            let high = low + i128::from(!whole || low << by != floor);
-            let clamp = |x: i128| x.clamp((-limit).into(), limit.into()) as i64;
-            return (clamp(low), clamp(high));
-        }
-        let (floor, rest) = self.floor(i, exp);
-        let clamp = |x: &BigInt| {
-            let beyond = if x.is_negative() { -limit } else { limit };
-            x.to_i64().map_or(beyond, |x| x.clamp(-limit, limit))
+            (Some(by @ 0..=126), Some((floor, rest))) => (floor >> by, rest || floor >> by << by != floor),
+            _ => {
+                let (floor, rest) = self.floor(i, exp);
+                (cut(&floor, i64::MAX.into()), rest)
+            }
         };
-        let low = clamp(&floor);
-        let high = if rest { clamp(&(floor + 1)) } else { low };
-        (low, high)
+        let clamp = |x: i128| x.clamp((-limit).into(), limit.into()) as i64;
+        (clamp(low), clamp(low + i128::from(rest)))
     }
 
     fn fine(&self, i: usize) -> Option<(i128, bool)> {
         let (floor, rest) = self.floor(i, FINE);
-        Some((floor.to_i128().filter(|m| bit_length(*m) <= 126)?, !rest))
+        Some((floor.to_i128().filter(|m| bit_length(*m) <= 126)?, rest))
     }
 
     /// ⌊x_i · 2^exp⌋, and whether something is left.

@@ -188,8 +188,15 @@ impl DyadicSum {
 }
 
 /// ⌈m / 2^by⌉.
-fn ceil_shift(m: i128, by: u64) -> i128 {
-    -((-m) >> by.min(127))
+pub fn ceil_shift(m: i128, by: u64) -> i128 {
+    let by = by.min(127);
+    let floor = m >> by;
+    floor + i128::from(floor << by != m)
+}
+
+/// `x`, cut to ±`limit`.
+pub fn cut(x: &BigInt, limit: i128) -> i128 {
+    x.to_i128().map_or(if x.is_negative() { -limit } else { limit }, |x| x.clamp(-limit, limit))
 }
 
 /// Bits needed for the magnitude of `x`: the least b with |x| < 2^b.

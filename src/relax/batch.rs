@@ -65,6 +65,12 @@ impl Range {
     pub fn is_unstable(&self, i: usize) -> bool {
         self.low[i] < 0.0 && self.high[i] > 0.0
     }
+
+    /// Widest gap between ReLU `i` and the line above it.
+    pub fn gap(&self, i: usize) -> f64 {
+        let (low, high) = (self.low[i], self.high[i]);
+        if self.is_unstable(i) { -low * high / (high - low) } else { 0.0 }
+    }
 }
 
 /// A box of the variables, by block, if the case has cut it.

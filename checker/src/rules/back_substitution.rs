@@ -20,15 +20,15 @@ use crate::bounds::Bounds;
 use crate::certificate::{Multipliers, SlopeSet};
 use crate::error::{Code, Error, Result, exponent};
 use crate::linear::Linear;
-use crate::number::{DyadicSum, Rational, product, widest};
+use crate::number::{DyadicSum, Rational, cut, product, widest};
 use crate::problem::{Op, Source, WeightPart};
 use crate::rules::COEFFICIENT_BITS;
 use crate::rules::case::Case;
 use crate::rules::relu::{Lines, SLOPE_BITS};
 use crate::rules::round::{Coefficients, Short, round};
 use crate::rules::weights::{Magnitudes, column_sums};
+use num::One;
 use num::bigint::BigInt;
-use num::{One, Signed, ToPrimitive};
 use std::sync::Arc;
 
 /// Width of a coefficient that is to be multiplied with a slope: the product has 63 bits.
@@ -139,7 +139,7 @@ impl<'c, 'p> Relaxation<'c, 'p> {
             return Ok(sum.clamp(-limit, limit));
         }
         let sum: BigInt = parts.into_iter().map(|(part, odd)| part.ceil(odd, exp.into())).sum();
-        Ok(sum.to_i128().map_or(if sum.is_negative() { -limit } else { limit }, |sum| sum.clamp(-limit, limit)))
+        Ok(cut(&sum, limit))
     }
 
     /// Eliminates all tensors down to the variables: the constant and the support functions of the blocks of variables, each

@@ -6,15 +6,9 @@ use crate::relax::batch::{Case, Matrix, Range, Targets, Trace};
 use std::sync::Arc;
 
 /// A neuron to be bounded anew, and what its relaxation costs the open cells.
-#[derive(Clone, Copy)]
 pub struct Row {
     neuron: usize,
     score: f64,
-}
-
-/// Widest gap between a ReLU and the line above it.
-fn gap(low: f64, high: f64) -> f64 {
-    if low >= 0.0 || high <= 0.0 { 0.0 } else { -low * high / (high - low) }
 }
 
 impl Search<'_, '_> {
@@ -26,7 +20,7 @@ impl Search<'_, '_> {
                 let neuron = i as usize;
                 let of_case = best.iter().filter(|b| b.0 == case);
                 let weight: f64 = of_case.map(|b| v[(neuron, b.2)].abs()).sum();
-                Row { neuron, score: weight * gap(range.low[neuron], range.high[neuron]) }
+                Row { neuron, score: weight * range.gap(neuron) }
             };
             range.unstable.iter().map(row).filter(|row| row.score > 0.0).collect()
         };
@@ -119,7 +113,7 @@ impl Search<'_, '_> {
             let (old, new) = (&inherited[case].ranges[last], &cases[case].ranges[last]);
             let gain = |i: usize| {
                 let of_column = |v: f64| match v >= 0.0 {
-                    true => v * (gap(old.low[i], old.high[i]) - gap(new.low[i], new.high[i])),
+                    true => v * (old.gap(i) - new.gap(i)),
                     // A line below changes only with the side that its slope is chosen by.
                     false if old.default[i] == new.default[i] => 0.0,
                     false => -v * old.high[i].min(-old.low[i]),

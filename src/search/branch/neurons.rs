@@ -222,8 +222,7 @@ impl Search<'_, '_> {
                 for &i in &range.unstable {
                     let i = i as usize;
                     let v = coefficients.map_or(0.0, |c| c[(i, k)]);
-                    let (low, high) = (range.low[i], range.high[i]);
-                    let worst = v.abs() * (-low * high) / (high - low);
+                    let worst = v.abs() * range.gap(i);
                     by_gap.push((gaps[(i, k)], l, i, v.abs()));
                     by_worst.push((worst, l, i, v.abs()));
                 }

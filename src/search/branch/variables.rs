@@ -31,7 +31,6 @@ pub struct Open {
 }
 
 /// A case, its cells that no case above has closed, and the splits above it.
-#[derive(Clone)]
 pub struct Looking {
     case: Case,
     cells: Vec<usize>,
@@ -139,7 +138,8 @@ impl Search<'_, '_> {
                 nodes.extend([a, b]);
             }
             let size = cases.len().div_ceil(threads).max(1);
-            let looked: Vec<Looked> = cases.par_chunks(size).flat_map_iter(|part| self.look(part.to_vec())).collect();
+            let looked: Vec<Looked> =
+                cases.into_par_iter().chunks(size).flat_map_iter(|part| self.look(part)).collect();
             for (node, looked) in nodes.into_iter().zip(looked) {
                 if looked.points.iter().any(|p| harms(p)) {
                     return false;
@@ -249,7 +249,11 @@ impl Search<'_, '_> {
         let bound = self.cautious(&columns, &refs, &bound, &trace);
         let best = self.best(&columns, &bound);
         // Tighter bounds may change default slopes, so a case is either closed as it is or looked at as a whole.
-        let closed: Vec<_> = (0..batch.len()).map(|case| self.closed(case, &columns, &best, &bound, &[])).collect();
+        let closed = |case: usize| -> Option<Vec<Closing>> {
+            let of_case = best.iter().filter(|b| b.0 == case);
+            of_case.map(|b| self.closing(columns[b.2].1, bound[b.2], None)).collect()
+        };
+        let closed: Vec<_> = (0..batch.len()).map(closed).collect();
         // A default slope of 0 would hide what lies behind it.
         let (_, trace) = self.engine.bound(&targets, Some(&self.engine.chords(&targets)), &[]);
         let rows = self.unstable(&refs, &best, &trace);
@@ -307,13 +311,10 @@ impl Search<'_, '_> {
         self.trim(&inherited, &cases, &columns, &closed, &trace, &mut refine);
         let look = |(case, looking): (usize, Looking)| {
             let refine = std::mem::take(&mut refine[case]);
-            if let Some(close) = self.closed(case, &columns, &best, &bound, &slopes) {
-                return Looked { refine, close, ..Looked::default() };
-            }
             let (mut left, mut close, mut worst, mut points) = (vec![], vec![], (f64::NEG_INFINITY, 0), vec![]);
             for &(_, cell, k) in best.iter().filter(|b| b.0 == case) {
-                if self.closes(columns[k].1, bound[k]) {
-                    close.push(Closing { halfspace: columns[k].1, slopes: slopes[k].clone(), betas: vec![] });
+                if let Some(closing) = self.closing(columns[k].1, bound[k], slopes[k].clone()) {
+                    close.push(closing);
                     continue;
                 }
                 left.push(cell);
@@ -322,6 +323,9 @@ impl Search<'_, '_> {
                 if slack > worst.0 {
                     worst = (slack, k);
                 }
+            }
+            if left.is_empty() {
+                return Looked { refine, close, ..Looked::default() };
             }
             let split = self.choose(&cases[case], &trace.variables, worst.1, &influence[case]);
             // What was bounded anew here is bounded anew below as well; it is stated where cells are closed by it, and
@@ -334,20 +338,9 @@ impl Search<'_, '_> {
         batch.into_iter().enumerate().map(look).collect()
     }
 
-    /// The closings of all cells of a case, if all are closed.
-    fn closed(
-        &self,
-        case: usize,
-        columns: &[(usize, usize)],
-        best: &[(usize, usize, usize)],
-        bound: &[f64],
-        slopes: &[Option<Arc<Slopes>>],
-    ) -> Option<Vec<Closing>> {
-        let closing = |&(_, _, k): &(usize, usize, usize)| {
-            let slopes = slopes.get(k).cloned().flatten();
-            self.closes(columns[k].1, bound[k]).then(|| Closing { halfspace: columns[k].1, slopes, betas: vec![] })
-        };
-        best.iter().filter(|b| b.0 == case).map(closing).collect()
+    /// The closing of a halfspace's cell, if this bound excludes it.
+    fn closing(&self, halfspace: usize, bound: f64, slopes: Option<Arc<Slopes>>) -> Option<Closing> {
+        self.closes(halfspace, bound).then(|| Closing { halfspace, slopes, betas: vec![] })
     }
 
     /// The variable whose range moves the bound, or what the relaxation gives away, most. What a relaxation gives away
