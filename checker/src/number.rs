@@ -189,7 +189,9 @@ impl DyadicSum {
 
 /// ⌈m / 2^by⌉.
 pub fn ceil_shift(m: i128, by: u64) -> i128 {
-    let by = by.min(127);
+    if by > 127 {
+        return i128::from(m > 0);
+    }
     let floor = m >> by;
     floor + i128::from(floor << by != m)
 }

@@ -944,9 +944,9 @@ fn stops_at_the_work_limit() {
     assert_error(checked(0), Code::LimitWork);
     // The tensors are x, the product before the bias of `h.pre`, `h.pre`, h and y. Five passes from `h.pre` (two sides
     // of two elements, and the preparation) cost 5·(2 + 4 + 4), three from y (two cells, and the preparation)
-    // 3·(2 + 4 + 4 + 2 + 2).
-    assert_error(checked(91), Code::LimitWork);
-    assert_verified(checked(92));
+    // 3·(2 + 4 + 4 + 2 + 2), the leaf one for each cell.
+    assert_error(checked(93), Code::LimitWork);
+    assert_verified(checked(94));
 }
 
 #[test]

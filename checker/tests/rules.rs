@@ -12,7 +12,7 @@ use scalecheck::certificate::Multipliers;
 use scalecheck::exact::Exact;
 use scalecheck::ladder::Variables;
 use scalecheck::linear::Linear;
-use scalecheck::number::{DyadicSum, Rational, approximate, floor_scaled, scale_by_power_of_two};
+use scalecheck::number::{DyadicSum, Rational, approximate, ceil_shift, floor_scaled, scale_by_power_of_two};
 use scalecheck::problem::{Op, Problem, Source, Tensor};
 use scalecheck::rules::back_substitution::Relaxation;
 use scalecheck::rules::case::{Case, GUARD};
@@ -64,6 +64,14 @@ fn stored(bounds: &Bounds) -> (Vector, Vector) {
 
 fn shifted_relu(c: &Rational, d: &Rational) -> Rational {
     (c + d).max(Rational::zero()) - c.clone().max(Rational::zero())
+}
+
+/// Also of the least integer, beyond its own width.
+#[test]
+fn shifts_by_any_number_of_bits_round_up() {
+    for (m, by, ceiling) in [(5, 1, 3), (-5, 1, -2), (i128::MIN, 127, -1), (i128::MIN, 128, 0), (i128::MAX, 1000, 1)] {
+        assert_eq!(ceil_shift(m, by), ceiling);
+    }
 }
 
 proptest! {

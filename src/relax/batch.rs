@@ -343,10 +343,11 @@ impl<'g> Engine<'g> {
 
     fn alphas(&self, targets: &Targets<'_>, of: impl Fn(&Range) -> &[f64]) -> Alphas {
         let layer = |l: usize| {
-            let n = self.layers[l].centre.len();
+            // Of layers that the targets do not depend on, no slopes.
+            let n = if self.layers[l].tensor < targets.tensor { self.layers[l].centre.len() } else { 0 };
             let mut alpha = Matrix::zeros(n, targets.of.len());
             for (k, &case) in targets.of.iter().enumerate() {
-                alpha.column_mut(k).copy_from_slice(of(&targets.cases[case].ranges[l]));
+                alpha.column_mut(k).copy_from_slice(&of(&targets.cases[case].ranges[l])[..n]);
             }
             alpha
         };

@@ -12,6 +12,7 @@ use crate::problem::Problem;
 use crate::rules::back_substitution::Relaxation;
 use crate::rules::case::{Case, GUARD};
 use crate::rules::{close, split};
+use std::collections::HashMap;
 use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -57,10 +58,8 @@ fn follow(problem: &Problem, proof: &Proof, max_work: u64, explore: bool) -> Res
     let sizes = sizes(&proof.nodes)?;
     let mut root = Open { case: Case::root(problem)?, closed: Arc::new(vec![None; problem.cells.len()]) };
     let work = AtomicU64::new(0);
-    let mut walk = Walk::new(problem, proof, max_work, &work, explore);
-    for refine in &proof.refine {
-        walk.refine(&mut root.case, refine).map_err(|e| e.within("root"))?;
-    }
+    let walk = Walk::new(problem, proof, max_work, &work, explore);
+    walk.refine(&mut root.case, &proof.refine, threads()).map_err(|e| e.within("root"))?;
     let (mut found, mut open_leaves, mut trailing) = (vec![None; problem.cells.len()], Vec::new(), None);
     let mut first = 0;
     while first < proof.nodes.len() {
@@ -113,10 +112,14 @@ fn sizes(nodes: &[Node]) -> Result<Vec<usize>> {
     Ok(sizes)
 }
 
+/// Rows of a refinement that one thread works on at a time.
+const ROWS: usize = 64;
+
+/// Bounds derived of a row, below and above.
+type Derived = (usize, Option<i128>, Option<i128>);
+
 /// Subtrees that a tree is cut into, for several threads. Cases do not depend on each other but on those above them, and
-/// the cut does not depend on the machine, so neither does what is found. Every subtree is walked to its end or its first
-/// error, so whether all of them together pass the limit of work does not depend on the threads either; only the case in
-/// which that happens does, and is not reported.
+/// the cut does not depend on the machine, so neither does what is found.
 const SUBTREES: usize = 64;
 /// Smallest tree that is cut.
 const CUT_FROM: usize = 32;
@@ -137,28 +140,32 @@ fn walk_tree<'p>(of: &Walk<'p>, sizes: &[usize], first: usize, root: Open<'p>) -
     }
     subtrees.sort_unstable_by_key(|(at, _)| *at);
     let one = |(at, open): (usize, Open<'p>)| of.fresh().subtree(at, open);
-    let walked = if subtrees.len() > 1 { in_parallel(subtrees, one) } else { subtrees.into_iter().map(one).collect() };
-    if walked.iter().any(|part| part.as_ref().is_err_and(|error| error.code == Code::LimitWork)) {
-        return Err(limit(of.max_work, "proof"));
-    }
-    walked.into_iter().try_fold(top, |mut all, part| {
-        let part = part?;
+    let walked = of.in_parallel(subtrees, threads(), "proof", one)?;
+    Ok(walked.into_iter().fold(top, |mut all, part| {
         all.reached.iter_mut().zip(part.reached).for_each(|(all, part)| all.take(part));
         all.open_leaves.extend(part.open_leaves);
-        Ok(all)
-    })
+        all
+    }))
 }
 
-/// What `f` makes of every item, in their order.
-fn in_parallel<T: Send, R: Send>(items: Vec<T>, f: impl Fn(T) -> R + Sync) -> Vec<R> {
-    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(items.len());
+/// As many threads as the machine runs at a time.
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// What `f` makes of every item, in their order, by at most so many threads.
+fn in_parallel<T: Send, R: Send>(items: Vec<T>, threads: usize, f: impl Fn(T) -> R + Sync) -> Vec<R> {
+    if threads.min(items.len()) < 2 {
+        return items.into_iter().map(f).collect();
+    }
+    let count = items.len();
     let (queue, f) = (Mutex::new(items.into_iter().enumerate()), &f);
     let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
     let work = || std::iter::from_fn(next).map(|(i, item)| (i, f(item))).collect::<Vec<_>>();
     let mut results: Vec<(usize, R)> = std::thread::scope(|scope| {
         // A thread that the system refuses is one fewer.
         let spawn = |_| std::thread::Builder::new().spawn_scoped(scope, work).ok();
-        let workers: Vec<_> = (1..threads).filter_map(spawn).collect();
+        let workers: Vec<_> = (1..threads.min(count)).filter_map(spawn).collect();
         let mine = work();
         // A fault of a worker is one of this thread.
         let join = |worker: std::thread::ScopedJoinHandle<'_, _>| worker.join().unwrap_or_else(|e| resume_unwind(e));
@@ -236,6 +243,23 @@ impl<'p> Walk<'p> {
         Walk::new(self.problem, self.proof, self.max_work, self.work, self.explore)
     }
 
+    /// What `f` makes of every item, or the first error. Every item is worked on to its end or its error, so whether all of
+    /// them together pass the limit of work does not depend on the threads; only the item in which that happens does, and
+    /// is not reported.
+    fn in_parallel<T: Send, R: Send>(
+        &self,
+        items: Vec<T>,
+        threads: usize,
+        place: &str,
+        f: impl Fn(T) -> Result<R> + Sync,
+    ) -> Result<Vec<R>> {
+        let results = in_parallel(items, threads, f);
+        if results.iter().any(|result| result.as_ref().is_err_and(|error| error.code == Code::LimitWork)) {
+            return Err(limit(self.max_work, place));
+        }
+        results.into_iter().collect()
+    }
+
     /// Works through the subtree that begins at node `at`.
     fn subtree(mut self, mut at: usize, open: Open<'p>) -> Result<Self> {
         let mut open_cases = vec![open];
@@ -257,10 +281,8 @@ impl<'p> Walk<'p> {
     /// Works through one node; the children if it splits.
     fn node(&mut self, open: Open<'p>, node: &Node, i: usize) -> Result<Option<(Open<'p>, Open<'p>)>> {
         let Open { mut case, mut closed } = open;
-        for refine in &node.refine {
-            self.refine(&mut case, refine)?;
-        }
-        let mut missed: Vec<(usize, Arc<Rational>)> = Vec::new();
+        self.refine(&mut case, &node.refine, 1)?;
+        let mut missed: HashMap<usize, Arc<Rational>> = HashMap::new();
         let slacks = if node.close.is_empty() { vec![] } else { self.close(&mut case, &node.close)? };
         for (entry, slack) in node.close.iter().zip(slacks) {
             if close::closes(&self.problem.cells[entry.cell], entry, &slack) {
@@ -268,7 +290,7 @@ impl<'p> Walk<'p> {
                 let best = &mut Arc::make_mut(&mut closed)[entry.cell];
                 *best = Some(best.take().into_iter().fold(Arc::new(slack), Arc::min));
             } else {
-                missed.push((entry.cell, Arc::new(slack)));
+                missed.entry(entry.cell).or_insert_with(|| Arc::new(slack));
             }
         }
         match &node.end {
@@ -279,10 +301,9 @@ impl<'p> Walk<'p> {
                 return Ok(Some((Open { case: low, closed: closed.clone() }, Open { case: high, closed })));
             }
             End::Leaf => {
+                self.charge(closed.len() as u64)?;
                 for (cell, (closed, reach)) in closed.iter().zip(&mut self.reached).enumerate() {
-                    let missed =
-                        || missed.iter().find(|(missed, _)| *missed == cell).map(|(_, slack)| Arc::clone(slack));
-                    let slack = closed.clone().or_else(missed);
+                    let slack = closed.clone().or_else(|| missed.get(&cell).cloned());
                     if closed.is_none() && self.explore {
                         self.open_leaves.push((i, cell));
                     }
@@ -308,27 +329,46 @@ impl<'p> Walk<'p> {
         set.and_then(|i| self.proof.slopes.get(i))
     }
 
-    /// Rule 4.3, refine: rule 4.2 for chosen elements of a tensor: lower bounds are upper bounds of the negated element.
-    fn refine(&mut self, case: &mut Case<'p>, refine: &Refine) -> Result<()> {
-        let t = refine.tensor;
-        case.ensure(t)?;
-        case.ensure_ranges(&refine.hints.multipliers)?;
-        let sides = if refine.side.is_some() { 1 } else { 2 };
-        let rows = refine.rows.clone().unwrap_or_else(|| (0..self.problem.tensors[t].centre.len()).collect());
-        self.spend(t, sides * rows.len() as u64, refine.hints.multipliers.len())?;
+    /// Rule 4.3, refine. Refinements of one tensor that follow each other are derived from what is known before the first
+    /// of them, so several threads may work on them.
+    fn refine(&self, case: &mut Case<'p>, refines: &[Refine], threads: usize) -> Result<()> {
+        for run in refines.chunk_by(|a, b| a.tensor == b.tensor) {
+            let t = run[0].tensor;
+            case.ensure(t)?;
+            let every: Vec<usize> = (0..self.problem.tensors[t].centre.len()).collect();
+            for refine in run {
+                case.ensure_ranges(&refine.hints.multipliers)?;
+                let sides = if refine.side.is_some() { 1 } else { 2 };
+                let rows = refine.rows.as_ref().unwrap_or(&every).len() as u64;
+                self.spend(t, sides * rows, refine.hints.multipliers.len())?;
+            }
+            let exp = exponent(case.bounds(t)?.exp().checked_add_unsigned(GUARD))?;
+            let parts = run.iter().flat_map(|refine| {
+                let rows = refine.rows.as_ref().unwrap_or(&every);
+                rows.chunks(ROWS).map(move |rows| (refine, rows))
+            });
+            let parts = parts.collect();
+            let found = self.in_parallel(parts, threads, "", |(refine, rows)| self.derive(case, refine, rows, exp))?;
+            for (row, lower, upper) in found.into_iter().flatten() {
+                case.learn_rounded(t, row, lower, upper)?;
+            }
+            case.renormalise(t)?;
+        }
+        Ok(())
+    }
+
+    /// Rule 4.2 for rows of a refinement: (row, lower bound, upper bound) in units of `2^-exp`. Lower bounds are upper
+    /// bounds of the negated element.
+    fn derive(&self, case: &Case<'p>, refine: &Refine, rows: &[usize], exp: i32) -> Result<Vec<Derived>> {
+        let (t, multipliers) = (refine.tensor, &refine.hints.multipliers);
         let relaxation = Relaxation::new(case, t, self.slopes(refine.hints.slopes))?;
-        let exp = exponent(case.bounds(t)?.exp().checked_add_unsigned(GUARD))?;
-        let bound = |row, sign| relaxation.rounded_bound(t, &[(row, sign)], &refine.hints.multipliers, exp);
-        let mut found = Vec::with_capacity(rows.len());
-        for row in rows {
+        let bound = |row, sign| relaxation.rounded_bound(t, &[(row, sign)], multipliers, exp);
+        let both = |&row: &usize| {
             let lower = if refine.side != Some(Side::Upper) { Some(-bound(row, -1)?) } else { None };
             let upper = if refine.side != Some(Side::Lower) { Some(bound(row, 1)?) } else { None };
-            found.push((row, lower, upper));
-        }
-        for (row, lower, upper) in found {
-            case.learn_rounded(t, row, lower, upper)?;
-        }
-        case.renormalise(t)
+            Ok((row, lower, upper))
+        };
+        rows.iter().map(both).collect()
     }
 
     /// The slacks of these entries.
@@ -352,9 +392,13 @@ impl<'p> Walk<'p> {
     }
 
     /// Accounts for preparing and doing `targets` eliminations from tensor `t` down, each with so many multipliers.
-    fn spend(&mut self, t: usize, targets: u64, multipliers: usize) -> Result<()> {
+    fn spend(&self, t: usize, targets: u64, multipliers: usize) -> Result<()> {
         let one = self.problem.entries(t);
         let work = one.saturating_mul(targets.saturating_add(1)).saturating_mul(multipliers as u64 + 1);
+        self.charge(work)
+    }
+
+    fn charge(&self, work: u64) -> Result<()> {
         let before = self.work.fetch_add(work, Ordering::Relaxed);
         if before.saturating_add(work) <= self.max_work { Ok(()) } else { Err(limit(self.max_work, "")) }
     }

@@ -12,7 +12,7 @@ use crate::graph::{Graph, Op};
 use crate::relax::batch::{Config as Slopes, Engine, Matrix};
 use descent::Point;
 use rayon::prelude::*;
-use root::Root;
+use root::{Effort, Root};
 use scalecheck::certificate::{Proof, ProofText};
 use scalecheck::error::Error;
 use scalecheck::problem::Problem;
@@ -124,14 +124,17 @@ pub fn search(
     if let Some(point) = attack(&all_cells, &[], quick) {
         return Ok(Some(End::Reached(point)));
     }
-    let mut root = Root::new(&engine);
+    let mut root = Root::new(&engine, None);
     let (mut plain, mut open) = by_default(&engine, &root, &all_cells);
     let few = boxes && graph.blocks.iter().map(|b| b.lower.len()).sum::<usize>() <= FEW_VARIABLES;
     if !open.is_empty() {
         let starts =
             (ATTACK_WORK / (60 * open.len() as u64 * problem.entries(problem.output).max(1))).clamp(2, 32) as usize;
-        let longer = descent::Config { starts, steps: 60, size: 0.25, seed: 2 };
-        if let Some(point) = attack(&open, &[], longer) {
+        let of_cell = |&cell: &usize| {
+            let longer = descent::Config { starts, steps: 60, size: 0.25, seed: 2 + cell as u64 };
+            attack(&[cell], &[], longer)
+        };
+        if let Some(point) = open.par_iter().find_map_first(of_cell) {
             return Ok(Some(End::Reached(point)));
         }
         if few {
@@ -147,7 +150,8 @@ pub fn search(
             // At most a third of the time; the rest is for the cases.
             let now = Instant::now();
             let until = stop.deadline.map(|deadline| now + deadline.saturating_duration_since(now) / 3);
-            root.optimise(&engine, &SLOPES, || !stop.now() && until.is_none_or(|until| Instant::now() < until));
+            let go_on = || !stop.now() && until.is_none_or(|until| Instant::now() < until);
+            root = Root::new(&engine, Some(&Effort { config: &SLOPES, go_on: &go_on }));
             (plain, open) = by_default(&engine, &root, &all_cells);
         }
     }
@@ -177,10 +181,14 @@ pub fn search(
         parts.push(Part { tree, cells: open, search: Kind::Variables(search) });
         proven
     } else {
-        open.iter().all(|&cell| {
+        let start = |&cell: &usize| {
             let halfspace = easiest(&engine, &root, cell);
             let search = neurons::Search { engine: &engine, root: &root.case, halfspace, config: SLOPES };
-            let (mut tree, heap) = search.start();
+            let (tree, heap) = search.start();
+            (cell, search, tree, heap)
+        };
+        let started: Vec<_> = open.par_iter().map(start).collect();
+        started.into_iter().all(|(cell, search, mut tree, heap)| {
             let proven = search.run(&mut tree, heap, stop, &harms);
             parts.push(Part { tree, cells: vec![cell], search: Kind::Neurons(search) });
             proven

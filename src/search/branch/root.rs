@@ -1,10 +1,11 @@
 //! What is known before any split: bounds of all pre-activations, by plain or optimised back-substitution.
 
 use crate::graph::{Graph, Op};
-use crate::relax::batch::{Case, Config, Engine, Matrix, Range, Targets, optimise};
+use crate::relax::batch::{Case, Config, Engine, Layer, Matrix, Range, Targets, optimise};
 use crate::relax::{Bounds, State, interval};
 use crate::search::branch::tree::{Refinement, Slopes, quantise};
 use rayon::prelude::*;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Targets of one batch.
@@ -31,86 +32,138 @@ fn is_exact(graph: &Graph, t: usize) -> bool {
     matches!(graph.tensors[*p].op, Op::Variables(block) if graph.blocks[block].groups.is_empty())
 }
 
+/// How long to optimise slopes for.
+pub struct Effort<'e> {
+    pub config: &'e Config,
+    pub go_on: &'e (dyn Fn() -> bool + Sync),
+}
+
+/// One bound of a row of a layer, with the slopes that give it; sign −1 for the negated row.
+struct Found {
+    row: usize,
+    sign: f64,
+    bound: f64,
+    slopes: Option<Arc<Slopes>>,
+}
+
 impl Root {
-    /// Bounds by back-substitution with default slopes.
-    pub fn new(engine: &Engine<'_>) -> Self {
+    /// Bounds of all layers by back-substitution, in their order; with an effort, by slopes that are optimised for each
+    /// bound, where a neuron is not stable without.
+    pub fn new(engine: &Engine<'_>, effort: Option<&Effort<'_>>) -> Self {
         let graph = engine.graph;
         let state = interval::propagate(graph);
-        let mut root = Root { case: Case { ranges: vec![], domain: None }, refinements: vec![], state };
+        let ranges = engine.layers.iter().enumerate();
+        let ranges = ranges.map(|(l, layer)| Arc::new(range(engine, l, &state.bounds[layer.tensor]))).collect();
+        let mut root = Root { case: Case { ranges, domain: None }, refinements: vec![], state };
         for (l, layer) in engine.layers.iter().enumerate() {
             let t = layer.tensor;
-            let mut now = range(engine, l, &root.state.bounds[t]);
-            if !is_exact(graph, t) && !now.unstable.is_empty() {
-                let rows: Vec<usize> = now.unstable.iter().map(|&i| i as usize).collect();
-                let cases = [&root.case];
-                let bound = |batch: &Vec<(usize, f64)>| engine.bound(&targets(engine, t, batch, &cases), None, &[]).0;
-                let found: Vec<f64> = batches(&rows).par_iter().flat_map(bound).collect();
-                root.learn(graph, t, &rows, &found);
-                root.refinements.push(Refinement { tensor: t, rows, side: None, slopes: None });
-                now = range(engine, l, &root.state.bounds[t]);
+            root.case.ranges[l] = Arc::new(range(engine, l, &root.state.bounds[t]));
+            let rows: Vec<usize> = root.case.ranges[l].unstable.iter().map(|&i| i as usize).collect();
+            if is_exact(graph, t) || rows.is_empty() {
+                continue;
             }
-            root.case.ranges.push(Arc::new(now));
+            let (mut stated, mut open) = (vec![], vec![]);
+            sort(layer, by_default(engine, &root.case, t, &rows), &mut stated, &mut open);
+            let behind = root.case.ranges[..l].iter().any(|r| !r.unstable.is_empty());
+            if let Some(effort) = effort.filter(|effort| behind && (effort.go_on)()) {
+                let rows: Vec<usize> = open.drain(..).filter(|f| f.sign > 0.0).map(|f| f.row).collect();
+                sort(layer, by_effort(engine, &root.case, l, &rows, effort), &mut stated, &mut open);
+            }
+            stated.extend(open);
+            root.learn(graph, t, &stated);
+            root.state_refinements(t, stated);
+            root.case.ranges[l] = Arc::new(range(engine, l, &root.state.bounds[t]));
         }
         root
     }
 
-    /// Bounds of unstable neurons behind unstable neurons by optimised slopes, for each bound its own.
-    pub fn optimise(&mut self, engine: &Engine<'_>, config: &Config, go_on: impl Fn() -> bool + Sync) {
-        let graph = engine.graph;
-        for (l, layer) in engine.layers.iter().enumerate().skip(1) {
-            let t = layer.tensor;
-            self.case.ranges[l] = Arc::new(range(engine, l, &self.state.bounds[t]));
-            let rows: Vec<usize> = self.case.ranges[l].unstable.iter().map(|&i| i as usize).collect();
-            let behind = self.case.ranges[..l].iter().any(|r| !r.unstable.is_empty());
-            if rows.is_empty() || !behind || is_exact(graph, t) || !go_on() {
-                continue;
-            }
-            let case = self.case.clone();
-            let chosen: Vec<(f64, Slopes)> = batches(&rows)
-                .par_iter()
-                .flat_map(|batch| {
-                    let cases = [&case];
-                    let targets = targets(engine, t, batch, &cases);
-                    let alphas = engine.default_alphas(&targets);
-                    // A neuron that is stable needs no better bound.
-                    let enough: Vec<f64> = batch
-                        .iter()
-                        .map(|&(row, sign)| if sign > 0.0 { -layer.centre[row] } else { layer.centre[row] })
-                        .collect();
-                    let none = vec![vec![]; targets.of.len()];
-                    let config = Config { iterations: if go_on() { config.iterations } else { 0 }, ..*config };
-                    let best = optimise(engine, &targets, alphas, none, &enough, &config);
-                    let columns = 0..targets.of.len();
-                    let slopes = |k| quantise(engine, &case, &best.alphas, k, l);
-                    columns.map(|k| (best.bound[k], slopes(k))).collect::<Vec<_>>()
-                })
-                .collect();
-            let found: Vec<f64> = chosen.iter().map(|(bound, _)| *bound).collect();
-            self.learn(graph, t, &rows, &found);
-            for (&(row, sign), (_, slopes)) in sides(&rows).iter().zip(&chosen) {
-                self.refinements.push(Refinement {
-                    tensor: t,
-                    rows: vec![row],
-                    side: Some(sign > 0.0),
-                    slopes: Some(Arc::new(slopes.clone())),
-                });
-            }
-            self.case.ranges[l] = Arc::new(range(engine, l, &self.state.bounds[t]));
-        }
-    }
-
-    /// Takes upper bounds of every row and of every negated row.
-    fn learn(&mut self, graph: &Graph, t: usize, rows: &[usize], found: &[f64]) {
-        for (&(row, sign), &bound) in sides(rows).iter().zip(found) {
+    fn learn(&mut self, graph: &Graph, t: usize, found: &[Found]) {
+        for found in found {
             let bounds = &mut self.state.bounds[t];
-            if sign > 0.0 {
-                bounds.upper[row] = bounds.upper[row].min(bound);
+            if found.sign > 0.0 {
+                bounds.upper[found.row] = bounds.upper[found.row].min(found.bound);
             } else {
-                bounds.lower[row] = bounds.lower[row].max(-bound);
+                bounds.lower[found.row] = bounds.lower[found.row].max(-found.bound);
             }
         }
         crate::relax::back_substitution::repropagate(graph, &mut self.state, t);
     }
+
+    /// Bounds with default slopes share a refinement.
+    fn state_refinements(&mut self, t: usize, stated: Vec<Found>) {
+        let upper: BTreeSet<usize> = default(&stated, 1.0).collect();
+        let lower: BTreeSet<usize> = default(&stated, -1.0).collect();
+        for (side, rows) in [
+            (None, upper.intersection(&lower).copied().collect::<Vec<_>>()),
+            (Some(true), upper.difference(&lower).copied().collect()),
+            (Some(false), lower.difference(&upper).copied().collect()),
+        ] {
+            if !rows.is_empty() {
+                self.refinements.push(Refinement { tensor: t, rows, side, slopes: None });
+            }
+        }
+        let own = stated.into_iter().filter(|f| f.slopes.is_some());
+        self.refinements.extend(own.map(|f| Refinement {
+            tensor: t,
+            rows: vec![f.row],
+            side: Some(f.sign > 0.0),
+            slopes: f.slopes,
+        }));
+    }
+}
+
+/// Rows of bounds of this sign that default slopes give.
+fn default(found: &[Found], sign: f64) -> impl Iterator<Item = usize> {
+    found.iter().filter(move |f| f.slopes.is_none() && f.sign == sign).map(|f| f.row)
+}
+
+/// Of a row that turns out to be stable, the side that says so; both sides of any other row are `open`. Both sides of
+/// each row are given, the upper ones first.
+fn sort(layer: &Layer, found: Vec<Found>, stated: &mut Vec<Found>, open: &mut Vec<Found>) {
+    let mut upper = found;
+    let lower = upper.split_off(upper.len() / 2);
+    for (upper, lower) in upper.into_iter().zip(lower) {
+        let centre = layer.centre[upper.row];
+        if lower.bound <= centre {
+            stated.push(lower);
+        } else if upper.bound <= -centre {
+            stated.push(upper);
+        } else {
+            open.extend([upper, lower]);
+        }
+    }
+}
+
+fn by_default(engine: &Engine<'_>, case: &Case, t: usize, rows: &[usize]) -> Vec<Found> {
+    let bound = |batch: &Vec<(usize, f64)>| {
+        let cases = [case];
+        let (bound, _) = engine.bound(&targets(engine, t, batch, &cases), None, &[]);
+        let found = |(&(row, sign), bound)| Found { row, sign, bound, slopes: None };
+        batch.iter().zip(bound).map(found).collect::<Vec<_>>()
+    };
+    batches(rows).par_iter().flat_map(bound).collect()
+}
+
+fn by_effort(engine: &Engine<'_>, case: &Case, l: usize, rows: &[usize], effort: &Effort<'_>) -> Vec<Found> {
+    let layer = &engine.layers[l];
+    let bound = |batch: &Vec<(usize, f64)>| {
+        let cases = [case];
+        let targets = targets(engine, layer.tensor, batch, &cases);
+        let alphas = engine.default_alphas(&targets);
+        // A neuron that is stable needs no better bound.
+        let enough = |&(row, sign): &(usize, f64)| -sign * layer.centre[row];
+        let enough: Vec<f64> = batch.iter().map(enough).collect();
+        let none = vec![vec![]; targets.of.len()];
+        let iterations = if (effort.go_on)() { effort.config.iterations } else { 0 };
+        let best = optimise(engine, &targets, alphas, none, &enough, &Config { iterations, ..*effort.config });
+        let found = |(k, &(row, sign)): (usize, &(usize, f64))| {
+            let slopes = quantise(engine, case, &best.alphas, k, l);
+            let slopes = slopes.iter().any(Option::is_some).then(|| Arc::new(slopes));
+            Found { row, sign, bound: best.bound[k], slopes }
+        };
+        batch.iter().enumerate().map(found).collect::<Vec<_>>()
+    };
+    batches(rows).par_iter().flat_map(bound).collect()
 }
 
 /// (row, sign) of all targets: upper bounds of the rows, then of the negated rows.
