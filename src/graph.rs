@@ -1,6 +1,7 @@
 //! The problem in floating point: what the untrusted search computes with. Shapes: a matrix holds one point or one
 //! target a column; a tensor's elements are its rows.
 
+use crate::relax::pair;
 use crate::subspace::{Cut, Subspace, Support};
 use nalgebra::{DMatrix, DMatrixView, DMatrixViewMut, DVector, DVectorView};
 use num::{One, ToPrimitive, Zero};
@@ -205,6 +206,11 @@ pub enum Op {
     Variables(usize),
     Affine(Vec<(usize, Arc<Map>)>),
     Relu(usize),
+    /// What a ReLU makes of a change of its input.
+    ReluPair {
+        base: usize,
+        change: usize,
+    },
     /// What changed weights add.
     Weights(Vec<WeightPart>),
 }
@@ -398,6 +404,8 @@ pub struct Graph {
     /// All rows of all cells. For a claim about a scale, a cell has one row, and this is the list of cells.
     pub halfspaces: Vec<Halfspace>,
     pub output: usize,
+    /// Of a tensor that is a change of a ReLU's input, that input.
+    pub bases: Vec<Option<usize>>,
     /// Tensors that hold what a cutoff sees.
     seen: Vec<usize>,
     /// A tensor that variables generate and whose range is known, which the support function can use.
@@ -430,7 +438,7 @@ const MAX_RANGED: usize = 2048;
 
 impl Ranged {
     fn new(graph: &Graph) -> Option<Self> {
-        let tensor = graph.clipped().next()?;
+        let tensor = graph.clipped().find(|t| graph.is_used(*t))?;
         let (Op::Affine(terms), Some((low, high))) = (&graph.tensors[tensor].op, &graph.tensors[tensor].clip) else {
             return None;
         };
@@ -562,6 +570,7 @@ impl Graph {
             op: match &t.op {
                 problem::Op::Variables(block) => Op::Variables(*block),
                 problem::Op::Relu(from) => Op::Relu(*from),
+                problem::Op::ReluPair { base, change } => Op::ReluPair { base: *base, change: *change },
                 problem::Op::Affine(terms) => Op::Affine(terms.iter().map(|(p, w)| (*p, maps.get(w))).collect()),
                 problem::Op::Weights(parts) => Op::Weights(parts.iter().map(part).collect()),
             },
@@ -595,7 +604,14 @@ impl Graph {
                 bound: float(&h.bound),
             })
         });
+        let mut bases = vec![None; problem.tensors.len()];
+        for tensor in &problem.tensors {
+            if let problem::Op::ReluPair { base, change } = tensor.op {
+                bases[change] = Some(base);
+            }
+        }
         let mut graph = Graph {
+            bases,
             halfspaces: halfspaces.collect(),
             tensors: tensors.collect(),
             blocks: blocks.collect(),
@@ -628,6 +644,13 @@ impl Graph {
                 Op::Variables(block) => points[*block].clone(),
                 Op::Affine(terms) => sum(terms.iter().map(|(p, map)| map.apply(&values[*p]))),
                 Op::Weights(parts) => sum(parts.iter().map(|p| p.apply(self, &values, &points[p.block]))),
+                Op::ReluPair { base, change } => {
+                    let (c, k) = (&self.tensors[*base].centre, &self.tensors[*change].centre);
+                    DMatrix::from_fn(c.len(), values[*base].ncols(), |i, j| {
+                        let (u, w) = (c[i] + values[*base][(i, j)], k[i] + values[*change][(i, j)]);
+                        pair::change(u, w) - pair::change(c[i], k[i])
+                    })
+                }
                 Op::Relu(from) => {
                     let centre = &self.tensors[*from].centre;
                     let mut value = values[*from].clone();
@@ -655,13 +678,28 @@ impl Graph {
         (0..self.tensors.len()).filter(is_clipped)
     }
 
+    /// Whether another tensor is computed from this one.
+    fn is_used(&self, t: usize) -> bool {
+        self.tensors.iter().any(|tensor| match &tensor.op {
+            Op::Variables(_) => false,
+            Op::Relu(from) => *from == t,
+            Op::ReluPair { base, change } => *base == t || *change == t,
+            Op::Affine(terms) => terms.iter().any(|(from, _)| *from == t),
+            Op::Weights(parts) => parts.iter().any(|part| matches!(part.source, Source::Tensor(from) if from == t)),
+        })
+    }
+
     /// The variables, by block, that move marked elements of an affine tensor; whole groups of them.
     pub fn movers(&self, t: usize, marked: &[bool]) -> Vec<Vec<bool>> {
         let mut movers: Vec<Vec<bool>> = self.blocks.iter().map(|b| vec![false; b.lower.len()]).collect();
         let Op::Affine(terms) = &self.tensors[t].op else { return movers };
         for (p, map) in terms {
-            let Op::Variables(block) = self.tensors[*p].op else { continue };
             let touched = map.touched(marked);
+            let Op::Variables(block) = self.tensors[*p].op else {
+                let earlier = self.movers(*p, &touched);
+                movers.iter_mut().flatten().zip(earlier.into_iter().flatten()).for_each(|(m, e)| *m |= e);
+                continue;
+            };
             movers[block].iter_mut().zip(touched).for_each(|(m, t)| *m |= t);
             if self.blocks[block].subspace.is_some() && movers[block].contains(&true) {
                 movers[block].fill(true);

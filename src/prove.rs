@@ -12,7 +12,7 @@ use scalecheck::certificate::{Answer, CloseText, Proof, ProofText, RefineText, S
 use scalecheck::claim::Property;
 use scalecheck::error::Error;
 use scalecheck::number::Rational;
-use scalecheck::problem::{Op, Problem};
+use scalecheck::problem::Problem;
 use scalecheck::rules::{tree, witness};
 use scalecheck::verify::Config as CheckConfig;
 use serde::Serialize;
@@ -150,8 +150,7 @@ pub fn prove(
             Property::Reaches(distance) => reach >= *distance,
             Property::Winner | Property::Unsafe => !reach.is_positive(),
         };
-        let text = point.iter().map(|block| block.iter().map(ToString::to_string).collect()).collect();
-        let text = WitnessText { perturbation: Some(text), input: None };
+        let text = witness_text(problem, &point);
         if decides && witness::check(problem, &point).is_ok() {
             outcome.answer = Some(Answer { witness: Some(text.clone()), ..answer.clone() });
             outcome.status = if reaches { Status::Certified } else { Status::Refuted };
@@ -210,12 +209,8 @@ pub fn decide(
     let answer = Answer { row, ..Answer::default() };
     match branch::search(problem, &graph, &stop, &confirm)? {
         Some(branch::End::Reached(point)) => {
-            let variables = problem.tensors.iter().position(|t| matches!(t.op, Op::Variables(_)));
-            if let (Some(deviation), Some(t)) = (exact(&point), variables) {
-                let centre = problem.tensors[t].centre.to_rationals();
-                let input = deviation[0].iter().zip(centre).map(|(d, c)| (d + c).to_string()).collect();
-                let witness = WitnessText { perturbation: None, input: Some(input) };
-                outcome.answer = Some(Answer { witness: Some(witness), ..answer });
+            if let Some(point) = exact(&point) {
+                outcome.answer = Some(Answer { witness: Some(witness_text(problem, &point)), ..answer });
                 outcome.status = Status::Refuted;
             }
         }
@@ -226,6 +221,18 @@ pub fn decide(
         Some(branch::End::Unknown) | None => {}
     }
     Ok(outcome)
+}
+
+/// A point of the domain as a certificate writes it: the input, where that varies, and the perturbations.
+fn witness_text(problem: &Problem, point: &[Vec<Rational>]) -> WitnessText {
+    let text = |block: &Vec<Rational>| block.iter().map(ToString::to_string).collect();
+    let (input, perturbations) = point.split_at(usize::from(problem.region));
+    let input = input.iter().zip(&problem.tensors).map(|(deviation, tensor)| {
+        let centre = tensor.centre.to_rationals();
+        deviation.iter().zip(centre).map(|(d, c)| (d + c).to_string()).collect()
+    });
+    let perturbation: Vec<_> = perturbations.iter().map(text).collect();
+    WitnessText { input: input.last(), perturbation: (!perturbation.is_empty()).then_some(perturbation) }
 }
 
 /// The point of the domain that the attack finds most harmful, made exact, with what it reaches.

@@ -27,7 +27,19 @@ pub fn describe(claim: &Claim) -> String {
             [_, ..] => format!("{each} of the rows {rows:?} of `{}`", file.display()),
             [] => "no row".to_owned(),
         },
+        Inputs::Box(None) => "every input in the valid range".to_owned(),
+        Inputs::Box(Some((low, high))) if low.len().max(high.len()) <= MAX_LISTED => {
+            format!("every input from ({}) to ({})", list(low), list(high))
+        }
+        Inputs::Box(Some(_)) => "every input of the box that the claim states".to_owned(),
         Inputs::Regions(_) => "each region".to_owned(),
+    };
+    let clean = match (&claim.radius, &claim.valid) {
+        (None, _) => clean,
+        (Some(radius), None) => format!("every input that differs by at most {radius} in every element from {clean}"),
+        (Some(radius), Some((low, high))) => format!(
+            "every input within [{low}, {high}] that differs by at most {radius} in every element from {clean}"
+        ),
     };
     let valid = claim.valid.as_ref();
     match &claim.settings[..] {
@@ -158,8 +170,8 @@ fn property(setting: &Setting) -> String {
         }
     };
     match &setting.property {
-        Property::Tolerance(t) => format!("every {coarse} differs from its clean value by at most {t}"),
-        Property::Reaches(t) => format!("some {coarse} differs from its clean value by at least {t}"),
+        Property::Tolerance(t) => format!("every {coarse} differs from its value without the perturbation by at most {t}"),
+        Property::Reaches(t) => format!("some {coarse} differs from its value without the perturbation by at least {t}"),
         Property::Winner => {
             format!("the one that is largest on the clean input stays strictly the largest, of: every {coarse}")
         }

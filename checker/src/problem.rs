@@ -34,6 +34,9 @@ pub enum Op {
     Affine(Vec<Term>),
     /// `d = max(c + d_p, 0) − max(c, 0)`, c the centre of tensor p.
     Relu(usize),
+    /// `d = E(c + d_base, k + d_change) − E(c, k)`, with `E(u, w) = max(u + w, 0) − max(u, 0)`, c and k the centres of
+    /// the two tensors: what a ReLU makes of a change w of its input u.
+    ReluPair { base: usize, change: usize },
     /// What changed weights add: the sum of the parts.
     Weights(Vec<WeightPart>),
 }
@@ -98,9 +101,13 @@ pub struct Problem {
     pub tensors: Vec<Tensor>,
     pub domain: Vec<Variables>,
     pub cells: Vec<Cell>,
-    /// Position of the output tensor.
+    /// Position of the output tensor, or of its change.
     pub output: usize,
-    /// Exact clean values of the coarse outputs.
+    /// Position of the output tensor before the change, where inputs vary.
+    pub base: Option<usize>,
+    /// True if the first block of variables is the input.
+    pub region: bool,
+    /// Exact values of the coarse map of the output tensor's centre.
     pub clean: Vec<Rational>,
     /// One row a coarse output, over the output tensor.
     pub coarse: Vec<Vec<(usize, Rational)>>,
@@ -120,8 +127,17 @@ pub struct Band {
 /// Exact values of all tensors of a network at a clean input.
 pub struct Clean {
     values: Vec<Exact>,
-    /// The region of a VNN-LIB file that the input is the centre of.
-    region: Option<(Arc<Query>, usize)>,
+    around: Around,
+}
+
+/// What an input stands for.
+enum Around {
+    /// Itself.
+    Point,
+    /// A region of a VNN-LIB file that it is the centre of.
+    Region(Arc<Query>, usize),
+    /// A box that it is the centre of, for a claim about changes.
+    Box(Region),
 }
 
 impl Clean {
@@ -136,7 +152,48 @@ impl Clean {
             let message = format!("element {i} of the clean input is {}, outside `valid` = [{low}, {high}]", x[i]);
             return Err(error(Code::ClaimClean, message + "; widen `valid` or scale the data"));
         }
-        Ok(Clean { values: network.evaluate(&Exact::from_rationals(x)), region: None })
+        if let Some(radius) = &claim.radius {
+            let valid = |x: Rational| match &claim.valid {
+                Some((low, high)) => x.clamp(low.clone(), high.clone()),
+                None => x,
+            };
+            let lower = x.iter().map(|x| valid(x - radius)).collect();
+            return Ok(Clean::around(network, lower, x.iter().map(|x| valid(x + radius)).collect()));
+        }
+        Ok(Clean { values: network.evaluate(&Exact::from_rationals(x)), around: Around::Point })
+    }
+
+    /// Evaluates the network at the centre of a box that the claim states, or of the valid range.
+    pub(crate) fn of_box(
+        network: &Network,
+        claim: &Claim,
+        ends: Option<&(Vec<Rational>, Vec<Rational>)>,
+    ) -> Result<Clean> {
+        let elements = network.input().elements();
+        let valid = claim.valid.as_ref();
+        let valid_ends = valid.map(|(low, high)| (vec![low.clone()], vec![high.clone()]));
+        let (lower, upper) = ends.or(valid_ends.as_ref()).ok_or_else(|| error(Code::ClaimMissingKey, "no box is given"))?;
+        let spread = |ends: &Vec<Rational>| match &ends[..] {
+            [only] => Ok(vec![only.clone(); elements]),
+            _ => {
+                let message = format!("the box has {} elements, the model's input has {elements}", ends.len());
+                ensure(ends.len() == elements, Code::ClaimShape, message).map(|()| ends.clone())
+            }
+        };
+        let (lower, upper) = (spread(lower)?, spread(upper)?);
+        if let Some((low, high)) = valid
+            && let Some(i) = (0..elements).find(|&i| lower[i] < *low || upper[i] > *high)
+        {
+            let message = format!("element {i} of the box leaves `valid` = [{low}, {high}]; widen `valid`");
+            return Err(error(Code::ClaimClean, message));
+        }
+        Ok(Clean::around(network, lower, upper))
+    }
+
+    fn around(network: &Network, lower: Vec<Rational>, upper: Vec<Rational>) -> Clean {
+        let region = Region { lower, upper, cells: vec![] };
+        let values = network.evaluate(&Exact::from_rationals(&region.centre()));
+        Clean { values, around: Around::Box(region) }
     }
 
     /// Evaluates the network at the centre of a region of a query that fits it.
@@ -145,11 +202,15 @@ impl Clean {
         let message = || format!("the property has no region {region}");
         let x = query.regions.get(region).ok_or_else(|| error(Code::Data, message()))?.centre();
         let values = network.evaluate(&Exact::from_rationals(&x));
-        Ok(Clean { values, region: Some((Arc::clone(query), region)) })
+        Ok(Clean { values, around: Around::Region(Arc::clone(query), region) })
     }
 
     fn region(&self) -> Option<&Region> {
-        self.region.as_ref().map(|(query, region)| &query.regions[*region])
+        match &self.around {
+            Around::Point => None,
+            Around::Region(query, region) => Some(&query.regions[*region]),
+            Around::Box(region) => Some(region),
+        }
     }
 }
 
@@ -164,7 +225,7 @@ impl Problem {
         let of = |tensor: &Tensor| match &tensor.op {
             Op::Affine(terms) => terms.iter().map(|(_, linear)| linear.entries()).sum(),
             Op::Weights(parts) => parts.iter().map(|part| part.above.entries()).sum(),
-            Op::Variables(_) | Op::Relu(_) => tensor.centre.len() as u64,
+            Op::Variables(_) | Op::Relu(_) | Op::ReluPair { .. } => tensor.centre.len() as u64,
         };
         self.tensors.iter().take(t + 1).map(of).sum()
     }
@@ -172,15 +233,16 @@ impl Problem {
     /// The problem of one setting of the claim at a clean input.
     pub fn new(network: &Network, claim: &Claim, setting: &Setting, clean: &Clean) -> Result<Problem> {
         let region = clean.region();
-        let builder = Builder { network, valid: claim.valid.as_ref(), setting, region, centres: &clean.values };
+        let twin = matches!(clean.around, Around::Box(_));
+        let builder = Builder { network, valid: claim.valid.as_ref(), setting, region, twin, centres: &clean.values };
         let output = builder.output_node()?;
         let mut problem = builder.graph(output)?;
         problem.coarse = coarse_rows(&setting.coarse, network.nodes()[output].elements())?;
         let centre = &problem.tensors[problem.output].centre;
         problem.clean = problem.coarse.iter().map(|row| centre.combine(row)).collect();
-        problem.cells = match region {
-            Some(region) => unsafe_cells(region, &problem.clean)?,
-            None => cells(&setting.property, &problem.coarse, &problem.clean)?,
+        problem.cells = match &clean.around {
+            Around::Region(query, region) => unsafe_cells(&query.regions[*region], &problem.clean)?,
+            Around::Point | Around::Box(_) => cells(&setting.property, &problem.coarse, &problem.clean)?,
         };
         Ok(problem)
     }
@@ -190,8 +252,10 @@ struct Builder<'a> {
     network: &'a Network,
     valid: Option<&'a (Rational, Rational)>,
     setting: &'a Setting,
-    /// The box around the clean input that is asked about, instead of perturbations.
+    /// The box of inputs that the clean input is the centre of.
     region: Option<&'a Region>,
+    /// True if the claim is about changes at every input of the region, and not about the outputs there.
+    twin: bool,
     centres: &'a [Exact],
 }
 
@@ -258,6 +322,10 @@ impl<'a> Builder<'a> {
                         problem.bands.push(Band { ladder: Arc::clone(&scale.ladder), seen, blocks });
                     }
                     Place::Site(node, generator)
+                }
+                Site::Weights { .. } if self.twin => {
+                    let message = "perturbed weights are not supported over a region of inputs yet; state single inputs";
+                    return perturb.error(Code::ClaimValue, message);
                 }
                 Site::Weights { names, relative } => {
                     let (found, count) = self.parameters(perturb, names.as_deref(), needed)?;
@@ -339,22 +407,48 @@ impl<'a> Builder<'a> {
         let needed = self.ancestors(output);
         let fixed = self.region.is_some() && !needed[0];
         ensure(!fixed, Code::ClaimTensor, "the output does not depend on the input")?;
-        let mut problem = Problem::default();
+        let mut problem = Problem { region: self.region.is_some(), ..Problem::default() };
+        // Of inputs that vary, positions of the deviations; `None` where the input does not reach.
+        let mut base: Vec<Option<usize>> = vec![None; self.network.nodes().len()];
+        base[0] = self.region.map(|region| self.around(&mut problem, region));
         let entries = self.entries(&needed, &mut problem)?;
-        // Position of each network node's deviation; `None` where nothing perturbed reaches it.
+        // Position of each network node's change; `None` where nothing perturbed reaches it. Without perturbations the
+        // change is that of the input itself.
         let mut deviation: Vec<Option<usize>> = vec![None; self.network.nodes().len()];
         for (node, tensor) in self.network.nodes().iter().enumerate().filter(|(n, _)| needed[*n]) {
             let mut position = match &tensor.op {
-                network::Op::Input => self.region.map(|region| self.around(&mut problem, region)),
-                network::Op::Relu(from) => deviation[*from].map(|from| self.push(&mut problem, node, Op::Relu(from))),
+                network::Op::Input => base[0].filter(|_| !self.twin),
+                network::Op::Relu(from) => {
+                    if let (true, Some(from)) = (self.twin, base[*from]) {
+                        base[node] = Some(self.push_base(&mut problem, node, Op::Relu(from)));
+                    }
+                    let op = match (self.twin, base[*from], deviation[*from]) {
+                        (_, _, None) => None,
+                        (false, _, Some(change)) => Some(Op::Relu(change)),
+                        (true, Some(base), Some(change)) => Some(Op::ReluPair { base, change }),
+                        (true, None, Some(_)) => {
+                            let message = "is perturbed and does not depend on the input, which varies";
+                            return Err(error(Code::ClaimTensor, format!("`{}` {message}", tensor.name)));
+                        }
+                    };
+                    op.map(|op| self.push(&mut problem, node, op))
+                }
                 network::Op::Affine { terms: all, bias } => {
+                    if self.twin {
+                        let varying = all.iter().filter_map(|(p, w)| base[*p].map(|p| (p, Arc::clone(w)))).collect();
+                        let same_centre = bias.is_none() && all.len() == 1;
+                        base[node] = self.affine(&mut problem, varying, same_centre, |problem, op| {
+                            self.push_base(problem, node, op)
+                        });
+                    }
                     let moved = |(p, w): &Term| deviation[*p].map(|p| (p, Arc::clone(w)));
                     let mut terms: Vec<Term> = all.iter().filter_map(moved).collect();
                     let changed = self.weights(&mut problem, node, all, &entries, &deviation)?;
-                    // A bias, or a term that nothing perturbed reaches, moves the centre; so does what weights add.
-                    let same_centre = bias.is_none() && all.len() == 1 && changed.is_none();
+                    // A bias, or a term that nothing perturbed reaches, moves the centre; so does what weights add. The
+                    // centre of a change is zero.
+                    let same_centre = self.twin || (bias.is_none() && all.len() == 1 && changed.is_none());
                     terms.extend(changed);
-                    self.affine(&mut problem, node, terms, same_centre)
+                    self.affine(&mut problem, terms, same_centre, |problem, op| self.push(problem, node, op))
                 }
             };
             let entering = || entries.iter().filter(|e| matches!(e.place, Place::Site(site, _) if site == node));
@@ -363,13 +457,42 @@ impl<'a> Builder<'a> {
             }
             if let (0, Some(site), Some(valid)) = (node, position, self.valid) {
                 problem.tensors[site].clip = Some(self.clip(valid));
+                if let (true, Some(base)) = (self.twin, base[0]) {
+                    self.keep_valid(&mut problem, base, site, valid)?;
+                }
             }
             deviation[node] = position;
-            problem.names.extend(position.map(|t| (tensor.name.clone(), t)));
+            let both = [(self.name(node), position), (tensor.name.clone(), base[node].filter(|_| self.twin))];
+            problem.names.extend(both.into_iter().filter_map(|(name, t)| Some((name, t?))));
         }
         problem.domain.iter_mut().for_each(Variables::tighten);
         problem.output = deviation[output].unwrap_or_default();
+        if self.twin {
+            let message = "the output does not depend on the input, which varies";
+            problem.base = Some(base[output].ok_or_else(|| error(Code::ClaimTensor, message))?);
+        }
         Ok(problem)
+    }
+
+    /// The name of what the perturbations do to the tensor of `node`.
+    fn name(&self, node: usize) -> String {
+        let name = &self.network.nodes()[node].name;
+        if self.twin { format!("{name}#change") } else { name.clone() }
+    }
+
+    /// Says exactly what the perturbed input keeps to: the bounds of its change alone hold for every input of the region.
+    fn keep_valid(&self, problem: &mut Problem, base: usize, change: usize, (low, high): &(Rational, Rational)) -> Result<()> {
+        let len = self.network.input().elements();
+        let identity = Linear::identity(len).ok_or_else(|| error(Code::LimitSize, "the input is too large"))?;
+        let identity = Arc::new(identity);
+        let centre = self.centres[0].clone();
+        let x = centre.to_rationals();
+        let clip = Some((x.iter().map(|x| low - x).collect(), x.iter().map(|x| high - x).collect()));
+        let op = Op::Affine(vec![(base, Arc::clone(&identity)), (change, identity)]);
+        let name = format!("{}#perturbed", self.network.input().name);
+        problem.names.insert(name.clone(), problem.tensors.len());
+        problem.tensors.push(Tensor { name, op, centre, clip });
+        Ok(())
     }
 
     /// Adds the input as variables: what differs from the centre of a region.
@@ -379,7 +502,7 @@ impl<'a> Builder<'a> {
         let (lower, upper) = (from_centre(&region.lower), from_centre(&region.upper));
         let name = self.network.input().name.clone();
         problem.domain.push(Variables { name, lower, upper, groups: vec![] });
-        self.push(problem, 0, Op::Variables(problem.domain.len() - 1))
+        self.push_base(problem, 0, Op::Variables(problem.domain.len() - 1))
     }
 
     fn ancestors(&self, output: usize) -> Vec<bool> {
@@ -396,7 +519,18 @@ impl<'a> Builder<'a> {
         needed
     }
 
+    /// Appends what the perturbations do to the tensor of `node`.
     fn push(&self, problem: &mut Problem, node: usize, op: Op) -> usize {
+        if !self.twin {
+            return self.push_base(problem, node, op);
+        }
+        let centre = Exact::zeros(self.network.nodes()[node].elements());
+        problem.tensors.push(Tensor { name: self.name(node), op, centre, clip: None });
+        problem.tensors.len() - 1
+    }
+
+    /// Appends the deviation of the tensor of `node` from its value at the clean input.
+    fn push_base(&self, problem: &mut Problem, node: usize, op: Op) -> usize {
         let (name, centre) = (self.network.nodes()[node].name.clone(), self.centres[node].clone());
         problem.tensors.push(Tensor { name, op, centre, clip: None });
         problem.tensors.len() - 1
@@ -404,7 +538,13 @@ impl<'a> Builder<'a> {
 
     /// Appends an affine tensor, or finds a simpler one with the same deviation: the identity of a tensor is that
     /// tensor, and the identity of an affine tensor with another centre has that tensor's terms.
-    fn affine(&self, problem: &mut Problem, node: usize, terms: Vec<Term>, same_centre: bool) -> Option<usize> {
+    fn affine(
+        &self,
+        problem: &mut Problem,
+        terms: Vec<Term>,
+        same_centre: bool,
+        push: impl FnOnce(&mut Problem, Op) -> usize,
+    ) -> Option<usize> {
         let terms = match &terms[..] {
             [] => return None,
             [(from, linear)] if linear.is_identity() => match &problem.tensors[*from].op {
@@ -414,7 +554,7 @@ impl<'a> Builder<'a> {
             },
             _ => terms,
         };
-        Some(self.push(problem, node, Op::Affine(terms)))
+        Some(push(problem, Op::Affine(terms)))
     }
 
     /// What changed weights add to the tensor of `node`, if any of them is perturbed.
@@ -525,10 +665,11 @@ impl<'a> Builder<'a> {
         Ok(site)
     }
 
-    /// Range of the input's deviation inside the claim's valid range.
+    /// Range of the perturbed input's deviation, or of the change at any input of a region, inside the claim's valid range.
     fn clip(&self, (low, high): &(Rational, Rational)) -> (Vec<Rational>, Vec<Rational>) {
         let x = self.centres[0].to_rationals();
-        (x.iter().map(|x| low - x).collect(), x.iter().map(|x| high - x).collect())
+        let (lowest, highest) = self.region.map_or((&x, &x), |region| (&region.lower, &region.upper));
+        (highest.iter().map(|x| low - x).collect(), lowest.iter().map(|x| high - x).collect())
     }
 }
 

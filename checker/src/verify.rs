@@ -156,6 +156,9 @@ impl Statement {
             let x = match (&self.claim.inputs, &table) {
                 (Inputs::Rows { .. }, Some(table)) => table.row(row, self.network.input().elements())?,
                 (Inputs::Point(x), _) => x.clone(),
+                (Inputs::Box(ends), _) => {
+                    return Clean::of_box(&self.network, &self.claim, ends.as_ref()).map_err(located);
+                }
                 _ => Vec::new(),
             };
             Clean::new(&self.network, &self.claim, &x).map_err(located)
@@ -438,16 +441,15 @@ pub fn check_answer(problem: &Problem, property: &Property, answer: &Answer, con
             Ok(RowVerdict::Verified { established: established_tolerance(problem, property, &established.slack) })
         }
         (None, Some(text), None) => {
-            let by_input = matches!(property, Property::Unsafe);
-            let point = witness::read(text, problem, by_input)?;
+            let point = witness::read(text, problem)?;
             let reached = witness::check(problem, &point)?;
             if let Property::Reaches(_) = property {
-                let changes = problem.clean.iter().zip(&reached.coarse).map(|(c, p)| (p - c).abs());
+                let changes = reached.clean.iter().zip(&reached.coarse).map(|(c, p)| (p - c).abs());
                 return Ok(RowVerdict::Reached { change: changes.max().unwrap_or_default() });
             }
             Ok(RowVerdict::Refuted {
                 what: problem.cells[reached.cell].meaning.clone(),
-                clean: if by_input { vec![] } else { problem.clean.clone() },
+                clean: if matches!(property, Property::Unsafe) { vec![] } else { reached.clean },
                 perturbed: reached.coarse,
             })
         }

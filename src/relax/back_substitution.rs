@@ -2,7 +2,8 @@
 //!
 //! A target is a column of coefficients over one tensor; the pass bounds all of them from above.
 
-use super::{State, interval, pre_activations};
+use super::pair::Pair;
+use super::{Line, State, interval, pre_activations};
 use crate::graph::{Graph, Op, Pending, Source, sum};
 use nalgebra::DMatrix;
 use scalecheck::rules::relu::Phase;
@@ -61,13 +62,6 @@ impl Warm {
     pub fn finish(&mut self) {
         self.effort = Self::MANY;
     }
-}
-
-/// `slope · d + offset`.
-#[derive(Clone, Copy)]
-struct Line {
-    slope: f64,
-    offset: f64,
 }
 
 /// The line above or below element `i` of the ReLU after `t`.
@@ -152,6 +146,24 @@ pub fn upper_bounds(
                 }
                 trace.coefficients.insert(t, v);
             }
+            Op::ReluPair { base, change } => {
+                trace.coefficients.insert(t, v.clone());
+                let alpha = alphas.and_then(|a| a.get(change));
+                for i in 0..v.nrows() {
+                    let pair = Pair::new(graph, state, *base, *change, i);
+                    let (above, default) = (pair.line(true, None).0, pair.line(false, None).0);
+                    for k in 0..targets {
+                        let line = if v[(i, k)] >= 0.0 {
+                            above
+                        } else {
+                            alpha.map_or(default, |a| pair.line(false, Some(a[(i, k)])).0)
+                        };
+                        bound[k] += v[(i, k)] * line.offset;
+                        v[(i, k)] *= line.slope;
+                    }
+                }
+                pending.add(*change, v);
+            }
             Op::Relu(from) => {
                 trace.coefficients.insert(t, v.clone());
                 let alpha = alphas.and_then(|a| a.get(from));
@@ -205,6 +217,26 @@ pub fn slope_gradient(graph: &Graph, state: &State, target: usize, alphas: &Alph
                 }
                 e.component_mul(&v.map(|v| if v < 0.0 { -1.0 } else { 1.0 }))
             }),
+            Op::ReluPair { base, change } => match (trace.coefficients.get(&t), &values[*change]) {
+                (Some(v), Some(d)) => {
+                    let alpha = alphas.get(change);
+                    let slope = gradient.entry(*change).or_insert_with(|| DMatrix::zeros(v.nrows(), v.ncols()));
+                    let mut e = DMatrix::zeros(v.nrows(), v.ncols());
+                    for i in 0..v.nrows() {
+                        let pair = Pair::new(graph, state, *base, *change, i);
+                        for k in 0..v.ncols() {
+                            let above = v[(i, k)] >= 0.0;
+                            let (line, touches) = pair.line(above, alpha.map(|a| a[(i, k)]));
+                            e[(i, k)] = line.slope * d[(i, k)] + line.offset;
+                            if !above && pair.phase() == Phase::Unstable {
+                                slope[(i, k)] += v[(i, k)] * (d[(i, k)] - touches);
+                            }
+                        }
+                    }
+                    Some(e)
+                }
+                _ => None,
+            },
             Op::Relu(from) => match (trace.coefficients.get(&t), &values[*from]) {
                 (Some(v), Some(d)) => {
                     let centre = &graph.tensors[*from].centre;

@@ -171,11 +171,11 @@ impl<'g> Engine<'g> {
         Targets { tensor: graph.output, coefficients, cases, of }
     }
 
-    /// `None` if the graph has something that the batched passes do not know: changed weights, or variables that keep to
-    /// a subspace.
+    /// `None` if the graph has something that the batched passes do not know: changed weights, inputs that vary, or
+    /// variables that keep to a subspace.
     pub fn new(graph: &'g Graph) -> Option<Self> {
         let plain = graph.blocks.iter().all(|b| b.subspace.is_none() && b.tied.is_none()) && graph.ranged.is_none();
-        let known = graph.tensors.iter().all(|t| !matches!(t.op, Op::Weights(_)));
+        let known = graph.tensors.iter().all(|t| !matches!(t.op, Op::Weights(_) | Op::ReluPair { .. }));
         (plain && known).then_some(())?;
         let (mut layers, mut layer_of) = (Vec::new(), vec![None; graph.tensors.len()]);
         for tensor in super::pre_activations(graph) {
@@ -215,7 +215,7 @@ impl<'g> Engine<'g> {
                     trace.variables[*block] = Some(v);
                 }
                 Op::Affine(terms) => terms.iter().for_each(|(p, map)| pending.add(*p, map.transposed(&v))),
-                Op::Weights(_) => {}
+                Op::Weights(_) | Op::ReluPair { .. } => {}
                 Op::Relu(from) => {
                     let Some(layer) = self.layer_of[*from] else { continue };
                     let mut down = Matrix::zeros(v.nrows(), columns);
@@ -283,7 +283,7 @@ impl<'g> Engine<'g> {
                         terms.iter().map(|(p, map)| values[*p].as_ref().map(|x| map.apply(x))).collect();
                     parts.map(|parts| sum(parts.into_iter()))
                 }
-                Op::Affine(_) | Op::Weights(_) => None,
+                Op::Affine(_) | Op::Weights(_) | Op::ReluPair { .. } => None,
                 Op::Relu(from) => match (&trace.at[t], &values[*from], self.layer_of[*from]) {
                     (Some(v), Some(d), Some(layer)) => {
                         let (centre, clean) = (&self.layers[layer].centre, &self.layers[layer].clean);

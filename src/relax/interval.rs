@@ -1,5 +1,6 @@
 //! Interval propagation: rule 4.1 in floating point.
 
+use super::pair::Pair;
 use super::{Bounds, State};
 use crate::graph::{Graph, Op, Source};
 use nalgebra::DMatrix;
@@ -50,6 +51,17 @@ pub fn tensor(graph: &Graph, t: usize, known: &[Bounds]) -> Bounds {
                 lower: known[*from].lower.iter().zip(centre).map(moved).collect(),
                 upper: known[*from].upper.iter().zip(centre).map(moved).collect(),
             }
+        }
+        Op::ReluPair { base, change } => {
+            let state = |i: usize| {
+                let range = |t: usize| {
+                    let c = graph.tensors[t].centre[i];
+                    (c + known[t].lower[i], c + known[t].upper[i])
+                };
+                Pair::at(range(*base), graph.tensors[*base].centre[i], range(*change), graph.tensors[*change].centre[i])
+            };
+            let (lower, upper) = (0..graph.len(t)).map(|i| state(i).bounds()).unzip();
+            Bounds { lower, upper }
         }
     };
     if let Some((low, high)) = &tensor.clip {

@@ -53,10 +53,10 @@ struct Neuron {
 
 impl<'g> Relaxation<'g> {
     /// `None` if the LP would be too large to solve in reasonable time, or has what is not stated here: subspaces, known
-    /// ranges of what variables generate, and changed weights.
+    /// ranges of what variables generate, changed weights, and inputs that vary.
     pub fn new(graph: &'g Graph, state: &State) -> Option<Self> {
-        let weights = graph.tensors.iter().any(|t| matches!(t.op, Op::Weights(_)));
-        if weights || graph.ranged.is_some() || graph.blocks.iter().any(|block| block.subspace.is_some()) {
+        let unknown = graph.tensors.iter().any(|t| matches!(t.op, Op::Weights(_) | Op::ReluPair { .. }));
+        if unknown || graph.ranged.is_some() || graph.blocks.iter().any(|block| block.subspace.is_some()) {
             return None;
         }
         let unstable = |t: usize| match graph.tensors[t].op {
@@ -82,7 +82,7 @@ impl<'g> Relaxation<'g> {
                     DMatrix::from_fn(graph.len(t), columns + 1, |i, j| if j == blocks[*block] + i { 1.0 } else { 0.0 })
                 }
                 Op::Affine(terms) => sum(terms.iter().map(|(p, map)| map.apply(&affine[*p]))),
-                Op::Weights(_) => return None,
+                Op::Weights(_) | Op::ReluPair { .. } => return None,
                 Op::Relu(from) => {
                     let mut e = affine[*from].clone();
                     for i in 0..e.nrows() {

@@ -230,6 +230,20 @@ fn gradient(graph: &Graph, points: &[DMatrix<f64>], target: usize, objective: &D
                     }
                 }
             }
+            Op::ReluPair { base, change } => {
+                let (c, w) = (&graph.tensors[*base].centre, &graph.tensors[*change].centre);
+                let mut before = v.clone();
+                for k in 0..v.ncols() {
+                    for i in 0..v.nrows() {
+                        let u = c[i] + values[*base][(i, k)];
+                        let (was, is) = (u > 0.0, u + w[i] + values[*change][(i, k)] > 0.0);
+                        before[(i, k)] *= f64::from(u8::from(is)) - f64::from(u8::from(was));
+                        v[(i, k)] *= f64::from(u8::from(is));
+                    }
+                }
+                pending.add(*change, v);
+                pending.add(*base, before);
+            }
             Op::Relu(from) => {
                 let centre = &graph.tensors[*from].centre;
                 for k in 0..v.ncols() {

@@ -21,6 +21,8 @@ const MAX_ROWS: usize = 1 << 20;
 pub struct Claim {
     pub model: PathBuf,
     pub inputs: Inputs,
+    /// Not only a clean input, but every input that differs from it by at most this in every element.
+    pub radius: Option<Rational>,
     /// Range that perturbed inputs keep to, in every element.
     pub valid: Option<(Rational, Rational)>,
     /// What is claimed, one or more statements; the claim is true if all of them are.
@@ -42,6 +44,8 @@ pub struct Setting {
 pub enum Inputs {
     /// One input, written in the claim. Its row number is 0.
     Point(Vec<Rational>),
+    /// All inputs of a box, each end one number for all elements or one for each; or of the valid range. Row 0.
+    Box(Option<(Vec<Rational>, Vec<Rational>)>),
     /// Rows of a CSV file, counted from 0, in increasing order.
     Rows { file: PathBuf, rows: Vec<usize> },
     /// The boxes of a VNN-LIB file: row r is all inputs of region r.
@@ -134,15 +138,20 @@ fn claim(item: &Item<'_>, files: &mut Files) -> Result<Claim> {
             },
         );
     }
-    let [point, file, rows, valid] = inputs.table(["point", "file", "rows", "valid"])?;
+    let [point, file, rows, stated_box, radius, valid] =
+        inputs.table(["point", "file", "rows", "box", "radius", "valid"])?;
     let keys = ["tensor", "coarse", "tolerance", "decision", "reaches"];
     let stated = output.table(keys)?;
     let [tensor, coarse_map, ..] = stated;
-    let stated_inputs = match (point.is_given(), file.is_given(), rows.is_given()) {
-        (true, false, false) => Inputs::Point(point.list(Item::rational)?),
-        (false, true, true) => Inputs::Rows { file: file.text()?.into(), rows: row_list(&rows)? },
-        _ => return inputs.error(Code::ClaimMissingKey, "[inputs] needs either `point`, or `file` and `rows`"),
+    let stated_inputs = match (point.is_given(), file.is_given(), rows.is_given(), stated_box.is_given()) {
+        (true, false, false, false) => Inputs::Point(point.list(Item::rational)?),
+        (false, true, true, false) => Inputs::Rows { file: file.text()?.into(), rows: row_list(&rows)? },
+        (false, false, false, true) => Inputs::Box(input_box(&stated_box, &valid)?),
+        _ => return inputs.error(Code::ClaimMissingKey, "[inputs] needs one of `point`, `file` with `rows`, and `box`"),
     };
+    let ball = !stated_box.is_given();
+    radius.ensure(ball || !radius.is_given(), Code::ClaimValue, "a `radius` is around a `point` or `rows`, not a `box`")?;
+    let radius = radius.optional(Item::non_negative)?;
     let own = property(&stated)?;
     let files = RefCell::new(files);
     let base = Setting {
@@ -165,7 +174,33 @@ fn claim(item: &Item<'_>, files: &mut Files) -> Result<Claim> {
         }
     };
     let valid = valid.optional(range)?;
-    Ok(Claim { model: model.text()?.into(), inputs: stated_inputs, valid, settings })
+    let claim = Claim { model: model.text()?.into(), inputs: stated_inputs, radius, valid, settings };
+    if claim.is_regional() && claim.settings.iter().any(|setting| setting.property == Property::Winner) {
+        let message = "which output wins changes within a region; state a `tolerance`, or a property in VNN-LIB of one \
+                       winner";
+        return inputs.error(Code::ClaimValue, message);
+    }
+    Ok(claim)
+}
+
+/// The ends of a box, `None` for the valid range.
+fn input_box(item: &Item<'_>, valid: &Item<'_>) -> Result<Option<(Vec<Rational>, Vec<Rational>)>> {
+    if item.text().is_ok() {
+        item.choice(&[("valid", ())])?;
+        item.ensure(valid.is_given(), Code::ClaimMissingKey, "`box = \"valid\"` needs `valid`")?;
+        return Ok(None);
+    }
+    let [lower, upper] = item.table(["lower", "upper"])?;
+    let ends = |item: &Item<'_>| {
+        if item.is_array() { item.list(Item::rational) } else { Ok(vec![item.rational()?]) }
+    };
+    let (low, high) = (ends(&lower)?, ends(&upper)?);
+    let (few, many) = (low.len().min(high.len()), low.len().max(high.len()));
+    item.ensure(few == many || few == 1, Code::ClaimShape, "`lower` and `upper` have different numbers of elements")?;
+    let empty = (0..many).find(|&i| low[i % low.len()] > high[i % high.len()]);
+    let message = || format!("element {} of `lower` is above that of `upper`", empty.unwrap_or_default());
+    upper.ensure(empty.is_none(), Code::ClaimValue, message())?;
+    Ok(Some((low, high)))
 }
 
 /// What the VNN-LIB file says that an item names.
@@ -364,13 +399,19 @@ impl Claim {
     /// The claim that a VNN-LIB file makes about a model.
     pub fn of_query(model: PathBuf, query: Query) -> Claim {
         let setting = Setting { perturb: vec![], output: None, coarse: Coarse::Identity, property: Property::Unsafe };
-        Claim { model, inputs: Inputs::Regions(Arc::new(query)), valid: None, settings: vec![setting] }
+        let inputs = Inputs::Regions(Arc::new(query));
+        Claim { model, inputs, radius: None, valid: None, settings: vec![setting] }
+    }
+
+    /// True if a row stands for a box of inputs, each of them with its own perturbations.
+    pub fn is_regional(&self) -> bool {
+        self.radius.is_some() || matches!(self.inputs, Inputs::Box(_))
     }
 
     /// The rows that the claim is about, in increasing order.
     pub fn rows(&self) -> Vec<usize> {
         match &self.inputs {
-            Inputs::Point(_) => vec![0],
+            Inputs::Point(_) | Inputs::Box(_) => vec![0],
             Inputs::Rows { rows, .. } => rows.clone(),
             Inputs::Regions(query) => (0..query.regions.len()).collect(),
         }

@@ -3,7 +3,8 @@
 //! To bound `Σ v·d + r` from above, tensors are eliminated in reverse topological order:
 //! - affine `d = Σ_p W_p d_p`: `v_p += W_pᵀ v`, v rounded once for all p. Equality, so nothing is lost. A weight with
 //!   a tail τ ∈ [0, 2^-e) adds `|v_i| · 2^-e · max|d_j|`, charged for every j whether or not its entry has one;
-//! - ReLU: an element with `v_i ≥ 0` is replaced by its upper line, one with `v_i < 0` by its lower line (`relu.rs`);
+//! - ReLU: an element with `v_i ≥ 0` is replaced by its upper line, one with `v_i < 0` by its lower line (`relu.rs`), and
+//!   so is what a ReLU makes of a change (`relu_pair.rs`);
 //! - what changed weights add: by its column sums and lines above `|a|` (`weights.rs`);
 //! - a multiplier β at element i: `v_i d_i = (v_i + β) d_i − β d_i`, and `−β d_i ≤ −β l_i` for β ≥ 0, `≤ −β u_i`
 //!   for β < 0. This is how a case's assumption, or any known bound, enters (β ≥ 0 is the dual of `d_i ≥ l_i`). At what a
@@ -95,6 +96,14 @@ impl<'c, 'p> Relaxation<'c, 'p> {
                 Op::Weights(parts) => {
                     Step::Weights(parts.iter().map(|p| Magnitudes::new(&p.source, case)).collect::<Result<_>>()?)
                 }
+                Op::ReluPair { base, change } => {
+                    let given = slopes.and_then(|s| s.get(change));
+                    let pair = case.relu_pair(*base, *change)?;
+                    Step::Relu {
+                        above: Arc::new(pair.upper_lines(given.and_then(|g| g.upper.as_deref()))?),
+                        below: Arc::new(pair.lower_lines(given.and_then(|g| g.lower.as_deref()))?),
+                    }
+                }
                 Op::Relu(from) => {
                     let given = slopes.and_then(|s| s.get(from));
                     let (above, below) = case.default_lines(*from)?;
@@ -172,18 +181,20 @@ impl<'c, 'p> Relaxation<'c, 'p> {
                 (Op::Weights(parts), Some(Step::Weights(magnitudes))) => {
                     self.weights(&mut state, t, &v.widened(), parts, magnitudes)?;
                 }
-                (Op::Relu(from), Some(Step::Relu { above, below })) => {
+                (Op::Relu(from) | Op::ReluPair { change: from, .. }, Some(Step::Relu { above, below })) => {
                     let wide = v.widened();
                     let mut v = round(&wide, SLOPED_BITS, self.case.bounds(t)?, &mut state.constant)?;
                     state.spare.push(wide.mantissas);
-                    let mut offset = 0_i128;
+                    let (mut over, mut under) = (0_i128, 0_i128);
                     for (i, v) in v.mantissas.iter_mut().enumerate() {
-                        let line = if *v >= 0 { above } else { below };
+                        let (line, offset) = if *v >= 0 { (above, &mut over) } else { (below, &mut under) };
                         // 46 + 51 + 20 bits, and 46 + 17.
-                        offset = offset.wrapping_add(product(*v, line.offset[i]));
+                        *offset = offset.wrapping_add(product(*v, line.offset[i]));
                         *v = v.wrapping_mul(line.slope[i]);
                     }
-                    state.constant.add(offset, i64::from(v.exp) + i64::from(self.case.bounds(*from)?.exp()));
+                    for (offset, line) in [(over, above), (under, below)] {
+                        state.constant.add(offset, i64::from(v.exp) + i64::from(line.exp));
+                    }
                     let exp = exponent(v.exp.checked_add(SLOPE_BITS as i32))?;
                     self.pass(&mut state, *from, Pending::Short(Short { mantissas: v.mantissas, exp }))?;
                 }

@@ -6,6 +6,7 @@ use crate::error::{Code, Error, Result};
 use crate::number::{Rational, scale_by_power_of_two};
 use crate::problem::{Op, Problem, Source};
 use crate::rules::relu::{Lines, Relu};
+use crate::rules::relu_pair::ReluPair;
 use crate::rules::support::Domain;
 use crate::rules::{interval, weights};
 use std::sync::{Arc, OnceLock};
@@ -71,6 +72,12 @@ impl<'p> Case<'p> {
         Ok(Relu::at(&known.bounds, Arc::clone(known.centre.get_or_init(centre))))
     }
 
+    /// What is known of a ReLU's input, tensor `base`, and of a change of it, tensor `change`.
+    pub fn relu_pair(&self, base: usize, change: usize) -> Result<ReluPair> {
+        let centre = |t: usize| &self.problem.tensors[t].centre;
+        ReluPair::new(self.bounds(base)?, centre(base), self.bounds(change)?, centre(change))
+    }
+
     /// The default lines above and below a ReLU of tensor `t`.
     pub fn default_lines(&self, t: usize) -> Result<&(Arc<Lines>, Arc<Lines>)> {
         let (known, relu) = (self.known(t)?, self.relu(t)?);
@@ -87,6 +94,7 @@ impl<'p> Case<'p> {
                 match &self.problem.tensors[k].op {
                     Op::Variables(_) => {}
                     Op::Relu(from) => needed[*from] = true,
+                    Op::ReluPair { base, change } => [*base, *change].into_iter().for_each(|from| needed[from] = true),
                     Op::Affine(terms) => terms.iter().for_each(|(from, _)| needed[*from] = true),
                     Op::Weights(parts) => parts.iter().for_each(|part| {
                         if let Source::Tensor(from) = part.source {
@@ -130,6 +138,7 @@ impl<'p> Case<'p> {
                 let (lower, upper) = self.relu(*from)?.output_bounds();
                 Bounds::new(input.exp(), &lower, &upper)?
             }
+            Op::ReluPair { base, change } => self.relu_pair(*base, *change)?.output_bounds()?,
         };
         if let Some((low, high)) = &tensor.clip {
             for i in 0..bounds.len() {

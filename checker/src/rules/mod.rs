@@ -8,6 +8,7 @@ pub mod case;
 pub mod close;
 pub mod interval;
 pub mod relu;
+pub mod relu_pair;
 pub mod round;
 pub mod split;
 pub mod support;

@@ -26,10 +26,11 @@ pub struct Relu<'a> {
     centre: Arc<Vec<(i64, i64)>>,
 }
 
-/// `s·d + t` for every element: `slope / 2^SLOPE_BITS`, `offset / 2^exp` with the exponent of the input's bounds.
+/// `s·d + t` for every element: `slope / 2^SLOPE_BITS` and `offset / 2^exp`.
 pub struct Lines {
     pub slope: Vec<i64>,
     pub offset: Vec<i64>,
+    pub exp: i32,
 }
 
 /// Which way an unstable neuron's default lower slope falls.
@@ -122,7 +123,7 @@ impl<'a> Relu<'a> {
             slope.push(s);
             offset.push(if above { self.offset_above(i, s) } else { self.offset_below(i, s) });
         }
-        Lines { slope, offset }
+        Lines { slope, offset, exp: self.bounds.exp() }
     }
 
     /// `(E(d) − s·d) · 2^SLOPE_BITS` at `d`, for the centre `c`.

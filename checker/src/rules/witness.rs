@@ -9,6 +9,7 @@
 use crate::certificate::WitnessText;
 use crate::error::{Code, Error, Result};
 use crate::exact::Exact;
+use crate::ladder::Variables;
 use crate::network::affine;
 use crate::number::{Rational, parse_rational};
 use crate::problem::{Cell, Op, Problem, Source, WeightPart};
@@ -25,36 +26,47 @@ const MAX_DENOMINATOR_WORK: u64 = 1 << 36;
 pub struct Broken {
     /// The cell that is reached.
     pub cell: usize,
+    /// Exact coarse outputs without the perturbation.
+    pub clean: Vec<Rational>,
     /// Exact coarse outputs at the witness.
     pub coarse: Vec<Rational>,
 }
 
-/// Reads a witness: the perturbation, or for a claim about regions the input itself, made one.
-pub fn read(text: &WitnessText, problem: &Problem, by_input: bool) -> Result<Vec<Vec<Rational>>> {
-    match (&text.perturbation, &text.input, by_input) {
-        (Some(perturbation), None, false) => parse(perturbation, problem),
-        (None, Some(input), true) => from_input(input, problem),
+/// Reads a witness: the perturbation, the input where that is not fixed, or both.
+pub fn read(text: &WitnessText, problem: &Problem) -> Result<Vec<Vec<Rational>>> {
+    let perturbed = problem.domain.len() > usize::from(problem.region);
+    let blocks: Vec<Vec<String>> = match (&text.input, &text.perturbation) {
+        (Some(input), perturbation) if problem.region && perturbation.is_some() == perturbed => {
+            std::iter::once(input).chain(perturbation.iter().flatten()).cloned().collect()
+        }
+        (None, Some(perturbation)) if !problem.region => perturbation.clone(),
         _ => {
-            let wanted = if by_input { "`input`" } else { "`perturbation`" };
-            Err(Error::new(Code::CertificateFormat, "witness", format!("a witness of this claim has {wanted} alone")))
+            let wanted = match (problem.region, perturbed) {
+                (true, true) => "`input` and `perturbation`",
+                (true, false) => "`input` alone",
+                _ => "`perturbation` alone",
+            };
+            return Err(Error::new(Code::CertificateFormat, "witness", format!("a witness of this claim has {wanted}")));
         }
-    }
-}
-
-/// The difference between an input and the centre of its region, whose box contains it.
-fn from_input(text: &[String], problem: &Problem) -> Result<Vec<Vec<Rational>>> {
-    let mut blocks = parse(&[text.to_vec()], problem)?;
-    for (tensor, (block, variables)) in problem.tensors.iter().zip(blocks.iter_mut().zip(&problem.domain)) {
-        for (j, (x, c)) in block.iter_mut().zip(tensor.centre.to_rationals()).enumerate() {
-            let (low, high) = (&c + &variables.lower[j], &c + &variables.upper[j]);
-            if *x < low || *x > high {
-                let message = format!("element {j} of the input is {x}, outside [{low}, {high}]");
-                return Err(Error::new(Code::WitnessOutside, "witness", message));
-            }
-            *x -= c;
-        }
+    };
+    let mut blocks = parse(&blocks, problem)?;
+    if let (true, Some(tensor)) = (problem.region, problem.tensors.first()) {
+        from_input(&mut blocks[0], &tensor.centre.to_rationals(), &problem.domain[0])?;
     }
     Ok(blocks)
+}
+
+/// Makes an input its difference from the centre of its region, whose box contains it.
+fn from_input(input: &mut [Rational], centre: &[Rational], variables: &Variables) -> Result<()> {
+    for (j, (x, c)) in input.iter_mut().zip(centre).enumerate() {
+        let (low, high) = (c + &variables.lower[j], c + &variables.upper[j]);
+        if *x < low || *x > high {
+            let message = format!("element {j} of the input is {x}, outside [{low}, {high}]");
+            return Err(Error::new(Code::WitnessOutside, "witness", message));
+        }
+        *x -= c;
+    }
+    Ok(())
 }
 
 /// Reads the values of all variables: one list for each block of variables.
@@ -126,12 +138,16 @@ pub fn check(problem: &Problem, point: &[Vec<Rational>]) -> Result<Broken> {
         }
     }
     let output = deviation[problem.output].to_rationals();
-    let moved = |row: &Vec<(usize, Rational)>| -> Rational { row.iter().map(|(i, g)| g * &output[*i]).sum() };
-    let coarse = problem.clean.iter().zip(&problem.coarse).map(|(c, row)| c + moved(row)).collect();
+    let at = |t: usize| deviation[t].plus(&problem.tensors[t].centre);
+    let all = |values: &Exact| problem.coarse.iter().map(|row| values.combine(row)).collect::<Vec<_>>();
+    let (clean, coarse) = match problem.base {
+        Some(base) => (all(&at(base)), all(&at(base).plus(&at(problem.output)))),
+        None => (problem.clean.clone(), all(&at(problem.output))),
+    };
     let Some(cell) = problem.cells.iter().position(|cell| reaches(cell, &output)) else {
         return Err(Error::new(Code::WitnessHarmless, "witness", "the point does not break the claim"));
     };
-    Ok(Broken { cell, coarse })
+    Ok(Broken { cell, clean, coarse })
 }
 
 fn reaches(cell: &Cell, output: &[Rational]) -> bool {
@@ -155,6 +171,12 @@ pub fn deviations(problem: &Problem, point: &[Vec<Rational>]) -> Vec<Exact> {
             Op::Relu(from) => {
                 let centre = &problem.tensors[*from].centre;
                 values[*from].plus(centre).relu().plus(&centre.relu().negated())
+            }
+            Op::ReluPair { base, change } => {
+                let (c, k) = (&problem.tensors[*base].centre, &problem.tensors[*change].centre);
+                let changed = |u: &Exact, w: &Exact| u.plus(w).relu().plus(&u.relu().negated());
+                let moved = changed(&values[*base].plus(c), &values[*change].plus(k));
+                moved.plus(&changed(c, k).negated())
             }
         });
     }

@@ -66,7 +66,7 @@ fn gradient(
                 }
                 pending.add(*from, v);
             }
-            Op::Weights(_) => {}
+            Op::Weights(_) | Op::ReluPair { .. } => {}
         }
     }
     found
