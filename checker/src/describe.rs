@@ -1,6 +1,6 @@
 //! The claim in plain words, so that a reader sees what was verified and not only that something was.
 
-use crate::claim::{Claim, Coarse, Inputs, Perturb, Property, Scale, Setting, Site};
+use crate::claim::{Claim, Coarse, Inputs, Perturb, Property, Scale, Setting, Site, Truncate};
 use crate::ladder::Ladder;
 use crate::ladder::grid::Grid;
 use crate::number::Rational;
@@ -15,7 +15,7 @@ pub fn describe(claim: &Claim) -> String {
         return format!("{}\n{}", regions(query), UNSAFE);
     }
     let exists = matches!(&claim.settings[..], [only] if matches!(only.property, Property::Reaches(_)));
-    let each = if exists { "some" } else { "each" };
+    let (each, every) = if exists { ("some", "some") } else { ("each", "every") };
     let clean = match &claim.inputs {
         Inputs::Point(x) if x.len() <= MAX_LISTED => format!("the clean input ({})", list(x)),
         Inputs::Point(x) => format!("the clean input of {} elements that the claim states", x.len()),
@@ -27,25 +27,24 @@ pub fn describe(claim: &Claim) -> String {
             [_, ..] => format!("{each} of the rows {rows:?} of `{}`", file.display()),
             [] => "no row".to_owned(),
         },
-        Inputs::Box(None) => "every input in the valid range".to_owned(),
+        Inputs::Box(None) => format!("{every} input in the valid range"),
         Inputs::Box(Some((low, high))) if low.len().max(high.len()) <= MAX_LISTED => {
-            format!("every input from ({}) to ({})", list(low), list(high))
+            format!("{every} input from ({}) to ({})", list(low), list(high))
         }
-        Inputs::Box(Some(_)) => "every input of the box that the claim states".to_owned(),
+        Inputs::Box(Some(_)) => format!("{every} input of the box that the claim states"),
         Inputs::Regions(_) => "each region".to_owned(),
     };
     let clean = match (&claim.radius, &claim.valid) {
         (None, _) => clean,
-        (Some(radius), None) => format!("every input that differs by at most {radius} in every element from {clean}"),
+        (Some(radius), None) => format!("{every} input that differs by at most {radius} in every element from {clean}"),
         (Some(radius), Some((low, high))) => format!(
-            "every input within [{low}, {high}] that differs by at most {radius} in every element from {clean}"
+            "{every} input within [{low}, {high}] that differs by at most {radius} in every element from {clean}"
         ),
     };
-    let valid = claim.valid.as_ref();
     match &claim.settings[..] {
-        [only] => format!("For {clean}, and {}", setting(only, valid, true)),
+        [only] => format!("For {clean}, and {}", setting(claim, only, true)),
         all => {
-            let each = all.iter().enumerate().map(|(i, s)| format!("setting {i}: {}", setting(s, valid, false)));
+            let each = all.iter().enumerate().map(|(i, s)| format!("setting {i}: {}", setting(claim, s, false)));
             let lines = each.collect::<Vec<_>>().join("\n");
             format!("For {clean} (for one of them where it says «some row»):\n{lines}")
         }
@@ -67,20 +66,40 @@ fn regions(query: &Query) -> String {
 }
 
 /// What one setting says about a row; that it is about some row is said here unless it is said elsewhere.
-pub fn setting(setting: &Setting, valid: Option<&(Rational, Rational)>, row_is_said: bool) -> String {
+pub fn setting(claim: &Claim, setting: &Setting, row_is_said: bool) -> String {
     if setting.property == Property::Unsafe {
         return UNSAFE.to_owned();
     }
-    let added: Vec<String> = setting.perturb.iter().map(perturbation).collect();
-    let valid = valid.map_or(String::new(), |(low, high)| {
+    let replaced = claim.replace.iter().map(|other| format!("  the model is replaced by `{}`", other.name));
+    let truncated = claim.truncate.iter().map(truncation);
+    let added: Vec<String> = replaced.chain(truncated).chain(setting.perturb.iter().map(perturbation)).collect();
+    let valid = claim.valid.as_ref().filter(|_| !setting.perturb.is_empty()).map_or(String::new(), |(low, high)| {
         format!("\n  and the perturbed input stays within [{low}, {high}] in every element")
     });
-    let quantifier = match (&setting.property, row_is_said) {
-        (Property::Reaches(_), false) => "for some row and some",
-        (Property::Reaches(_), true) => "for some",
-        _ => "for every",
+    let what = match (setting.perturb.is_empty(), &setting.property, row_is_said) {
+        (true, Property::Reaches(_), false) => "for some row and input and the change",
+        (true, ..) => "for the change",
+        (false, Property::Reaches(_), false) if claim.is_regional() => "for some row and input and some perturbation",
+        (false, Property::Reaches(_), false) => "for some row and some perturbation",
+        (false, Property::Reaches(_), true) => "for some perturbation",
+        _ => "for every perturbation",
     };
-    format!("{quantifier} perturbation in which\n{}{valid},\n{}.", added.join(",\n"), property(setting))
+    let before = if claim.is_regional() { "what the model makes of the same input" } else { "its clean value" };
+    format!("{what} in which\n{}{valid},\n{}.", added.join(",\n"), property(setting, before))
+}
+
+fn truncation(truncate: &Truncate) -> String {
+    let site = if truncate.site == "input" { "the input".to_owned() } else { format!("tensor `{}`", truncate.site) };
+    let kept = match &*truncate.ladder {
+        Ladder::BlockMean(grid) | Ladder::Haar(grid) => {
+            format!("the mean over each {}", block(grid, truncate.cutoff))
+        }
+        Ladder::Modes(modes) => {
+            format!("what the {} modes C that cutoff {} keeps see of it, Cᵀ C", modes.family, truncate.cutoff)
+        }
+        _ => format!("the mean over each group of level {} of the ladder, and 0 elsewhere", truncate.cutoff),
+    };
+    format!("  {site} is replaced by {kept}")
 }
 
 fn perturbation(perturb: &Perturb) -> String {
@@ -145,7 +164,8 @@ fn block(grid: &Grid, cutoff: usize) -> String {
     format!("{} block of the shape {}", times(&vec![cutoff; grid.spatial]), times(&grid.shape))
 }
 
-fn property(setting: &Setting) -> String {
+/// `before` is what a change is a change of.
+fn property(setting: &Setting, before: &str) -> String {
     let output = setting.output.as_ref().map_or("the model's output".to_owned(), |name| format!("tensor `{name}`"));
     let coarse = match &setting.coarse {
         Coarse::Identity => format!("element of {output}"),
@@ -170,8 +190,8 @@ fn property(setting: &Setting) -> String {
         }
     };
     match &setting.property {
-        Property::Tolerance(t) => format!("every {coarse} differs from its value without the perturbation by at most {t}"),
-        Property::Reaches(t) => format!("some {coarse} differs from its value without the perturbation by at least {t}"),
+        Property::Tolerance(t) => format!("every {coarse} differs from {before} by at most {t}"),
+        Property::Reaches(t) => format!("some {coarse} differs from {before} by at least {t}"),
         Property::Winner => {
             format!("the one that is largest on the clean input stays strictly the largest, of: every {coarse}")
         }

@@ -49,6 +49,10 @@ impl Exact {
         self.num.len()
     }
 
+    pub fn is_zero(&self) -> bool {
+        self.num.iter().all(Zero::is_zero)
+    }
+
     pub fn is_empty(&self) -> bool {
         self.num.is_empty()
     }

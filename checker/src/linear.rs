@@ -1,11 +1,12 @@
 //! Linear maps with structure: the `W` of an affine node, given by the entries that are not structurally zero.
 
 use crate::conv::Conv;
-use crate::number::product;
-use crate::weights::Weights;
+use crate::number::{Rational, product};
+use crate::weights::{Values, Weights};
+use num::Zero;
 
 /// Where the entries of a linear map are. No row meets an input twice.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Pattern {
     /// `y[i] = w[i] · x[index[i]]`: scaling, permutation, broadcast.
     Gather(Vec<u32>),
@@ -61,6 +62,19 @@ impl Linear {
     pub fn with_weights(&self, weights: Weights) -> Option<Self> {
         let fits = weights.mantissas().len() == self.weights.mantissas().len();
         fits.then(|| Linear { weights, ..self.clone() })
+    }
+
+    /// `other − self`, for maps of one pattern; `None` if they are equal.
+    pub fn difference(&self, other: &Linear) -> Option<Option<Self>> {
+        let count = |linear: &Linear| linear.weights.mantissas().len();
+        let value = |linear: &Linear, k: usize| linear.weights.value(if count(linear) == 1 { 0 } else { k });
+        let each = count(self).max(count(other));
+        let values: Vec<Rational> = (0..each).map(|k| value(other, k) - value(self, k)).collect();
+        if values.iter().all(Zero::is_zero) {
+            return Some(None);
+        }
+        let weights = Weights::new(Values::Rational(values))?;
+        Some(Some(Linear { weights, ..self.clone() }))
     }
 
     pub fn inputs(&self) -> usize {

@@ -97,16 +97,40 @@ impl Network {
 
     /// Every tensor's exact value at the input `x`, which has the input's length.
     pub fn evaluate(&self, x: &Exact) -> Vec<Exact> {
+        self.evaluate_with(x, |_, value| value)
+    }
+
+    /// The same if every tensor, by its position, is replaced by what `change` makes of it.
+    pub fn evaluate_with(&self, x: &Exact, mut change: impl FnMut(usize, Exact) -> Exact) -> Vec<Exact> {
         let mut values: Vec<Exact> = Vec::with_capacity(self.nodes.len());
-        for node in &self.nodes {
+        for (position, node) in self.nodes.iter().enumerate() {
             let value = match &node.op {
                 Op::Input => x.clone(),
                 Op::Affine { terms, bias } => affine(terms, bias.as_ref(), &values, node.elements()),
                 Op::Relu(from) => values[*from].relu(),
             };
-            values.push(value);
+            values.push(change(position, value));
         }
         values
+    }
+
+    /// True if both networks compute alike but for the values of their constants: tensor by tensor the same operation on
+    /// the same earlier tensors, with the same shapes.
+    pub fn is_like(&self, other: &Network) -> bool {
+        let alike = |(a, b): (&Node, &Node)| match (&a.op, &b.op) {
+            (Op::Input, Op::Input) => a.elements() == b.elements(),
+            (Op::Relu(p), Op::Relu(q)) => p == q,
+            (Op::Affine { terms, .. }, Op::Affine { terms: others, .. }) => {
+                let same = |((p, v), (q, w)): (&(usize, Arc<Linear>), &(usize, Arc<Linear>))| {
+                    p == q && v.inputs() == w.inputs() && v.outputs() == w.outputs() && v.pattern() == w.pattern()
+                };
+                a.elements() == b.elements() && terms.len() == others.len() && terms.iter().zip(others).all(same)
+            }
+            _ => false,
+        };
+        self.nodes.len() == other.nodes.len()
+            && self.outputs == other.outputs
+            && self.nodes.iter().zip(&other.nodes).all(alike)
     }
 }
 

@@ -3,7 +3,7 @@
 //! Every tensor is described by its *deviation* d from its exact value at the clean input, its *centre* c. Biases
 //! and the reference output cancel: an affine node is `d' = Σ W d`, a ReLU is `d' = max(c+d, 0) − max(c, 0)`.
 
-use crate::claim::{Claim, Coarse, Perturb, Property, Setting, Site};
+use crate::claim::{Claim, Coarse, Perturb, Property, Setting, Site, Truncate};
 use crate::error::{Code, Error, Result, ensure, error};
 use crate::exact::Exact;
 use crate::ladder::{Generator, Ladder, Variables};
@@ -127,7 +127,19 @@ pub struct Band {
 /// Exact values of all tensors of a network at a clean input.
 pub struct Clean {
     values: Vec<Exact>,
+    /// Of a network that takes the place of this one.
+    changed: Option<Changed>,
     around: Around,
+}
+
+/// A network that takes the place of the first one, at the clean input.
+struct Changed {
+    /// Exact values of all its tensors.
+    values: Vec<Exact>,
+    /// True if its tensors are those of the first one with other constants.
+    alike: bool,
+    /// Truncated tensors, with their values before: the truncation, and the same less the identity.
+    truncated: HashMap<usize, (Exact, [Arc<Linear>; 2])>,
 }
 
 /// What an input stands for.
@@ -152,15 +164,17 @@ impl Clean {
             let message = format!("element {i} of the clean input is {}, outside `valid` = [{low}, {high}]", x[i]);
             return Err(error(Code::ClaimClean, message + "; widen `valid` or scale the data"));
         }
-        if let Some(radius) = &claim.radius {
+        if claim.is_regional() {
+            let radius = claim.radius.clone().unwrap_or_default();
             let valid = |x: Rational| match &claim.valid {
                 Some((low, high)) => x.clamp(low.clone(), high.clone()),
                 None => x,
             };
-            let lower = x.iter().map(|x| valid(x - radius)).collect();
-            return Ok(Clean::around(network, lower, x.iter().map(|x| valid(x + radius)).collect()));
+            let lower = x.iter().map(|x| valid(x - &radius)).collect();
+            return Clean::around(network, claim, lower, x.iter().map(|x| valid(x + &radius)).collect());
         }
-        Ok(Clean { values: network.evaluate(&Exact::from_rationals(x)), around: Around::Point })
+        let values = network.evaluate(&Exact::from_rationals(x));
+        Ok(Clean { values, changed: None, around: Around::Point })
     }
 
     /// Evaluates the network at the centre of a box that the claim states, or of the valid range.
@@ -172,7 +186,8 @@ impl Clean {
         let elements = network.input().elements();
         let valid = claim.valid.as_ref();
         let valid_ends = valid.map(|(low, high)| (vec![low.clone()], vec![high.clone()]));
-        let (lower, upper) = ends.or(valid_ends.as_ref()).ok_or_else(|| error(Code::ClaimMissingKey, "no box is given"))?;
+        let (lower, upper) =
+            ends.or(valid_ends.as_ref()).ok_or_else(|| error(Code::ClaimMissingKey, "no box is given"))?;
         let spread = |ends: &Vec<Rational>| match &ends[..] {
             [only] => Ok(vec![only.clone(); elements]),
             _ => {
@@ -187,13 +202,20 @@ impl Clean {
             let message = format!("element {i} of the box leaves `valid` = [{low}, {high}]; widen `valid`");
             return Err(error(Code::ClaimClean, message));
         }
-        Ok(Clean::around(network, lower, upper))
+        Clean::around(network, claim, lower, upper)
     }
 
-    fn around(network: &Network, lower: Vec<Rational>, upper: Vec<Rational>) -> Clean {
+    fn around(network: &Network, claim: &Claim, lower: Vec<Rational>, upper: Vec<Rational>) -> Result<Clean> {
         let region = Region { lower, upper, cells: vec![] };
-        let values = network.evaluate(&Exact::from_rationals(&region.centre()));
-        Clean { values, around: Around::Box(region) }
+        let x = Exact::from_rationals(&region.centre());
+        let values = network.evaluate(&x);
+        let changed = match (&claim.replace, &claim.truncate[..]) {
+            (None, []) => None,
+            (other, truncate) => {
+                Some(Changed::new(network, other.as_ref().map_or(network, |other| &other.network), truncate, &x)?)
+            }
+        };
+        Ok(Clean { values, changed, around: Around::Box(region) })
     }
 
     /// Evaluates the network at the centre of a region of a query that fits it.
@@ -202,7 +224,7 @@ impl Clean {
         let message = || format!("the property has no region {region}");
         let x = query.regions.get(region).ok_or_else(|| error(Code::Data, message()))?.centre();
         let values = network.evaluate(&Exact::from_rationals(&x));
-        Ok(Clean { values, around: Around::Region(Arc::clone(query), region) })
+        Ok(Clean { values, changed: None, around: Around::Region(Arc::clone(query), region) })
     }
 
     fn region(&self) -> Option<&Region> {
@@ -211,6 +233,41 @@ impl Clean {
             Around::Region(query, region) => Some(&query.regions[*region]),
             Around::Box(region) => Some(region),
         }
+    }
+}
+
+impl Changed {
+    fn new(network: &Network, other: &Network, truncate: &[Truncate], x: &Exact) -> Result<Self> {
+        let alike = network.is_like(other);
+        let located = |truncate: &Truncate, message: String| {
+            Error::new(Code::ClaimTensor, truncate.place.clone(), format!("the site `{}`: {message}", truncate.site))
+        };
+        let sizes = (network.input().elements(), other.input().elements());
+        let message = || format!("the input of the model has {} elements, that of `replace` {}", sizes.0, sizes.1);
+        ensure(sizes.0 == sizes.1, Code::ClaimShape, message())?;
+        let mut maps: HashMap<usize, [Arc<Linear>; 2]> = HashMap::new();
+        for one in truncate {
+            let node = if one.site == "input" { Some(0) } else { network.find(&one.site) };
+            let node = node.filter(|_| alike).ok_or_else(|| {
+                let message = if alike { "the model has no such tensor" } else { "`replace` has not the same tensors" };
+                located(one, message.to_owned())
+            })?;
+            let elements = network.nodes()[node].elements();
+            let map = one.ladder.truncation(one.cutoff, elements).map_err(|message| located(one, message))?;
+            if maps.insert(node, map.map(Arc::new)).is_some() {
+                return Err(located(one, "it is truncated twice".to_owned()));
+            }
+        }
+        let mut truncated = HashMap::new();
+        let values = other.evaluate_with(x, |node, value| match maps.remove(&node) {
+            Some(map) => {
+                let after = value.apply(&map[0]);
+                truncated.insert(node, (value, map));
+                after
+            }
+            None => value,
+        });
+        Ok(Changed { values, alike, truncated })
     }
 }
 
@@ -234,15 +291,28 @@ impl Problem {
     pub fn new(network: &Network, claim: &Claim, setting: &Setting, clean: &Clean) -> Result<Problem> {
         let region = clean.region();
         let twin = matches!(clean.around, Around::Box(_));
-        let builder = Builder { network, valid: claim.valid.as_ref(), setting, region, twin, centres: &clean.values };
+        let builder = Builder {
+            network,
+            valid: claim.valid.as_ref(),
+            setting,
+            region,
+            twin,
+            centres: &clean.values,
+            changed: clean.changed.as_ref(),
+            other: claim.replace.as_ref().map(|other| &other.network),
+        };
         let output = builder.output_node()?;
+        if let Some(one) = claim.truncate.iter().find(|one| !builder.is_needed(&one.site, output)) {
+            let message = format!("the output does not depend on the site `{}`", one.site);
+            return Err(Error::new(Code::ClaimTensor, one.place.clone(), message));
+        }
         let mut problem = builder.graph(output)?;
         problem.coarse = coarse_rows(&setting.coarse, network.nodes()[output].elements())?;
         let centre = &problem.tensors[problem.output].centre;
         problem.clean = problem.coarse.iter().map(|row| centre.combine(row)).collect();
         problem.cells = match &clean.around {
             Around::Region(query, region) => unsafe_cells(&query.regions[*region], &problem.clean)?,
-            Around::Point | Around::Box(_) => cells(&setting.property, &problem.coarse, &problem.clean)?,
+            Around::Point | Around::Box(_) => cells(&setting.property, &problem.coarse, &problem.clean, twin)?,
         };
         Ok(problem)
     }
@@ -257,6 +327,9 @@ struct Builder<'a> {
     /// True if the claim is about changes at every input of the region, and not about the outputs there.
     twin: bool,
     centres: &'a [Exact],
+    changed: Option<&'a Changed>,
+    /// The network that takes the place of the first one.
+    other: Option<&'a Network>,
 }
 
 /// A perturbation and where it enters.
@@ -294,6 +367,11 @@ impl<'a> Builder<'a> {
         .map_err(|message| error(Code::ClaimTensor, message))
     }
 
+    fn is_needed(&self, site: &str, output: usize) -> bool {
+        let node = if site == "input" { Some(0) } else { self.network.find(site) };
+        node.is_some_and(|node| self.ancestors(output).get(node) == Some(&true))
+    }
+
     /// Where the perturbations enter; their variables become the problem's domain, in the claim's order.
     fn entries(&self, needed: &[bool], problem: &mut Problem) -> Result<Vec<Entry<'a>>> {
         let mut entries = Vec::new();
@@ -324,7 +402,8 @@ impl<'a> Builder<'a> {
                     Place::Site(node, generator)
                 }
                 Site::Weights { .. } if self.twin => {
-                    let message = "perturbed weights are not supported over a region of inputs yet; state single inputs";
+                    let message =
+                        "perturbed weights are not supported over a region of inputs yet; state single inputs";
                     return perturb.error(Code::ClaimValue, message);
                 }
                 Site::Weights { names, relative } => {
@@ -412,6 +491,12 @@ impl<'a> Builder<'a> {
         let mut base: Vec<Option<usize>> = vec![None; self.network.nodes().len()];
         base[0] = self.region.map(|region| self.around(&mut problem, region));
         let entries = self.entries(&needed, &mut problem)?;
+        if let (Some(other), Some(Changed { alike: false, values, .. }), Some(input)) =
+            (self.other, self.changed, base[0])
+        {
+            ensure(entries.is_empty(), Code::ClaimTensor, "perturbations need a `replace` with the same tensors")?;
+            return self.two_copies(problem, output, input, other, values);
+        }
         // Position of each network node's change; `None` where nothing perturbed reaches it. Without perturbations the
         // change is that of the input itself.
         let mut deviation: Vec<Option<usize>> = vec![None; self.network.nodes().len()];
@@ -426,10 +511,7 @@ impl<'a> Builder<'a> {
                         (_, _, None) => None,
                         (false, _, Some(change)) => Some(Op::Relu(change)),
                         (true, Some(base), Some(change)) => Some(Op::ReluPair { base, change }),
-                        (true, None, Some(_)) => {
-                            let message = "is perturbed and does not depend on the input, which varies";
-                            return Err(error(Code::ClaimTensor, format!("`{}` {message}", tensor.name)));
-                        }
+                        (true, None, Some(_)) => return Err(self.fixed(node)),
                     };
                     op.map(|op| self.push(&mut problem, node, op))
                 }
@@ -442,15 +524,34 @@ impl<'a> Builder<'a> {
                         });
                     }
                     let moved = |(p, w): &Term| deviation[*p].map(|p| (p, Arc::clone(w)));
-                    let mut terms: Vec<Term> = all.iter().filter_map(moved).collect();
+                    let others = self.other_terms(node).unwrap_or(all);
+                    let mut terms: Vec<Term> = others.iter().filter_map(moved).collect();
+                    for ((p, own), (_, other)) in
+                        all.iter().zip(others).filter(|((_, own), (_, w))| !Arc::ptr_eq(own, w))
+                    {
+                        let difference = own.difference(other);
+                        let difference =
+                            difference.ok_or_else(|| error(Code::LimitSize, "a weight is out of range"))?;
+                        terms.extend(base[*p].zip(difference).map(|(p, difference)| (p, Arc::new(difference))));
+                    }
                     let changed = self.weights(&mut problem, node, all, &entries, &deviation)?;
                     // A bias, or a term that nothing perturbed reaches, moves the centre; so does what weights add. The
                     // centre of a change is zero.
-                    let same_centre = self.twin || (bias.is_none() && all.len() == 1 && changed.is_none());
+                    let alone = bias.is_none() && all.len() == 1 && changed.is_none();
+                    let same_centre = alone || (self.twin && self.other.is_none());
                     terms.extend(changed);
                     self.affine(&mut problem, terms, same_centre, |problem, op| self.push(problem, node, op))
                 }
             };
+            if position.is_none() && self.change_before(node).is_some_and(|k| !k.is_zero()) {
+                position = Some(self.constant(&mut problem, node)?);
+            }
+            if let Some((_, maps)) = self.changed.and_then(|changed| changed.truncated.get(&node)) {
+                let base = base[node].ok_or_else(|| self.fixed(node))?;
+                let terms =
+                    position.map(|p| (p, Arc::clone(&maps[0]))).into_iter().chain([(base, Arc::clone(&maps[1]))]);
+                position = Some(self.push_after(&mut problem, node, Op::Affine(terms.collect())));
+            }
             let entering = || entries.iter().filter(|e| matches!(e.place, Place::Site(site, _) if site == node));
             for entry in entering() {
                 position = Some(self.perturb(&mut problem, node, position, entry, entering().count() == 1)?);
@@ -468,9 +569,89 @@ impl<'a> Builder<'a> {
         problem.domain.iter_mut().for_each(Variables::tighten);
         problem.output = deviation[output].unwrap_or_default();
         if self.twin {
-            let message = "the output does not depend on the input, which varies";
-            problem.base = Some(base[output].ok_or_else(|| error(Code::ClaimTensor, message))?);
+            problem.base = Some(base[output].ok_or_else(|| self.fixed(output))?);
+            problem.output = match deviation[output] {
+                Some(change) => change,
+                None => self.constant(&mut problem, output)?,
+            };
         }
+        Ok(problem)
+    }
+
+    fn fixed(&self, node: usize) -> Error {
+        let name = &self.network.nodes()[node].name;
+        error(Code::ClaimTensor, format!("`{name}` does not depend on the input, which varies"))
+    }
+
+    /// The same affine map in the network that takes the place of this one.
+    fn other_terms(&self, node: usize) -> Option<&'a Vec<Term>> {
+        match &self.other?.nodes()[node].op {
+            network::Op::Affine { terms, .. } => Some(terms),
+            _ => None,
+        }
+    }
+
+    /// Value of the change at the clean input: what the network that takes the place of this one has more. Before the
+    /// tensor is truncated, if it is.
+    fn change_before(&self, node: usize) -> Option<Exact> {
+        let changed = self.changed?;
+        let value = changed.truncated.get(&node).map_or(&changed.values[node], |(before, _)| before);
+        Some(value.plus(&self.centres[node].negated()))
+    }
+
+    /// A change that is the same for all inputs.
+    fn constant(&self, problem: &mut Problem, node: usize) -> Result<usize> {
+        let (len, inputs) = (self.network.nodes()[node].elements(), self.network.input().elements());
+        let nothing = Linear::gather(inputs, vec![0; len], Weights::constant(0));
+        let nothing = nothing.ok_or_else(|| error(Code::LimitSize, "a tensor is too large"))?;
+        Ok(self.push(problem, node, Op::Affine(vec![(0, Arc::new(nothing))])))
+    }
+
+    /// Two networks of different shapes at the same input: the tensors of both, and the difference of their outputs.
+    fn two_copies(
+        &self,
+        mut problem: Problem,
+        output: usize,
+        input: usize,
+        other: &Network,
+        values: &[Exact],
+    ) -> Result<Problem> {
+        let mut ends = Vec::new();
+        for (network, centres, prefix) in [(self.network, self.centres, ""), (other, values, "replace:")] {
+            let end = if prefix.is_empty() { Ok(output) } else { other_output(self.setting, other) }?;
+            let mut position: Vec<Option<usize>> = vec![None; network.nodes().len()];
+            position[0] = Some(input);
+            for (node, tensor) in network.nodes().iter().enumerate().skip(1) {
+                let op = match &tensor.op {
+                    network::Op::Input => None,
+                    network::Op::Relu(from) => position[*from].map(Op::Relu),
+                    network::Op::Affine { terms, .. } => {
+                        let terms = terms.iter().filter_map(|(p, w)| Some((position[*p]?, Arc::clone(w))));
+                        Some(terms.collect::<Vec<Term>>()).filter(|terms| !terms.is_empty()).map(Op::Affine)
+                    }
+                };
+                let Some(op) = op else { continue };
+                let name = format!("{prefix}{}", tensor.name);
+                position[node] = Some(problem.tensors.len());
+                problem.names.insert(name.clone(), problem.tensors.len());
+                problem.tensors.push(Tensor { name, op, centre: centres[node].clone(), clip: None });
+            }
+            ends.push((position[end].ok_or_else(|| self.fixed(output))?, &centres[end]));
+        }
+        let [(own, before), (new, after)] = ends[..] else { return Err(self.fixed(output)) };
+        ensure(
+            before.len() == after.len(),
+            Code::ClaimShape,
+            "the outputs of the model and of `replace` differ in size",
+        )?;
+        let signed = |sign: i64| Linear::identity(before.len())?.with_weights(Weights::constant(sign)).map(Arc::new);
+        let too_large = || error(Code::LimitSize, "the output is too large");
+        let terms = vec![(new, signed(1).ok_or_else(too_large)?), (own, signed(-1).ok_or_else(too_large)?)];
+        let (name, centre) = (self.name(output), after.plus(&before.negated()));
+        problem.names.insert(name.clone(), problem.tensors.len());
+        problem.output = problem.tensors.len();
+        problem.tensors.push(Tensor { name, op: Op::Affine(terms), centre, clip: None });
+        problem.base = Some(own);
         Ok(problem)
     }
 
@@ -481,7 +662,13 @@ impl<'a> Builder<'a> {
     }
 
     /// Says exactly what the perturbed input keeps to: the bounds of its change alone hold for every input of the region.
-    fn keep_valid(&self, problem: &mut Problem, base: usize, change: usize, (low, high): &(Rational, Rational)) -> Result<()> {
+    fn keep_valid(
+        &self,
+        problem: &mut Problem,
+        base: usize,
+        change: usize,
+        (low, high): &(Rational, Rational),
+    ) -> Result<()> {
         let len = self.network.input().elements();
         let identity = Linear::identity(len).ok_or_else(|| error(Code::LimitSize, "the input is too large"))?;
         let identity = Arc::new(identity);
@@ -519,12 +706,22 @@ impl<'a> Builder<'a> {
         needed
     }
 
-    /// Appends what the perturbations do to the tensor of `node`.
+    /// Appends what is done to the tensor of `node`, but for its truncation and perturbation.
     fn push(&self, problem: &mut Problem, node: usize, op: Op) -> usize {
+        self.push_change(problem, node, op, self.change_before(node))
+    }
+
+    /// The same after its truncation.
+    fn push_after(&self, problem: &mut Problem, node: usize, op: Op) -> usize {
+        let after = self.changed.map(|changed| changed.values[node].plus(&self.centres[node].negated()));
+        self.push_change(problem, node, op, after)
+    }
+
+    fn push_change(&self, problem: &mut Problem, node: usize, op: Op, centre: Option<Exact>) -> usize {
         if !self.twin {
             return self.push_base(problem, node, op);
         }
-        let centre = Exact::zeros(self.network.nodes()[node].elements());
+        let centre = centre.unwrap_or_else(|| Exact::zeros(self.network.nodes()[node].elements()));
         problem.tensors.push(Tensor { name: self.name(node), op, centre, clip: None });
         problem.tensors.len() - 1
     }
@@ -637,7 +834,7 @@ impl<'a> Builder<'a> {
                 variables.lower.iter_mut().zip(low).for_each(|(l, c)| *l = c.max(l.clone()));
                 variables.upper.iter_mut().zip(high).for_each(|(u, c)| *u = c.min(u.clone()));
             }
-            let site = self.push(problem, node, Op::Variables(entry.block));
+            let site = self.push_after(problem, node, Op::Variables(entry.block));
             problem.names.insert(entry.name.clone(), site);
             (site, site)
         } else {
@@ -653,7 +850,7 @@ impl<'a> Builder<'a> {
                 }
             }
             terms.extend(position.map(|earlier| (earlier, identity)));
-            (self.push(problem, node, Op::Affine(terms)), first)
+            (self.push_after(problem, node, Op::Affine(terms)), first)
         };
         if let Some(seen) = &generator.seen {
             // What the cutoff sees is a tensor that is known to be zero: a multiplier there costs nothing.
@@ -701,8 +898,21 @@ fn coarse_rows(coarse: &Coarse, len: usize) -> Result<Vec<Vec<(usize, Rational)>
     }
 }
 
-/// The unsafe cells of a property.
-fn cells(property: &Property, coarse: &[Vec<(usize, Rational)>], clean: &[Rational]) -> Result<Vec<Cell>> {
+/// The output of a network that takes the place of the model.
+fn other_output(setting: &Setting, other: &Network) -> Result<usize> {
+    match (&setting.output, other.outputs()) {
+        (Some(name), _) => other.find(name).ok_or_else(|| format!("`replace` has no tensor `{name}`")),
+        (None, [only]) => Ok(*only),
+        (None, several) => {
+            Err(format!("`replace` has {} outputs; name one with `tensor = \"…\"` in [output]", several.len()))
+        }
+    }
+    .map_err(|message| error(Code::ClaimTensor, message))
+}
+
+/// The unsafe cells of a property. `clean` are the coarse outputs at the clean input, or where the tensor is a change the
+/// coarse map of that.
+fn cells(property: &Property, coarse: &[Vec<(usize, Rational)>], clean: &[Rational], twin: bool) -> Result<Vec<Cell>> {
     let mut cells = Vec::new();
     let mut single = |(row, unit), meaning| cells.push(Cell { rows: vec![row], unit, meaning });
     match property {
@@ -712,7 +922,9 @@ fn cells(property: &Property, coarse: &[Vec<(usize, Rational)>], clean: &[Ration
             for (k, row) in coarse.iter().enumerate() {
                 for (sign, verb) in [(-1, "rises"), (1, "falls")] {
                     let signed: Vec<_> = row.iter().map(|(i, g)| (*i, g * BigInt::from(sign))).collect();
-                    let row = halfspace(&signed, -distance, strict)?;
+                    // Of a change the value at the clean input counts as well.
+                    let moved = if twin { &clean[k] * BigInt::from(-sign) } else { Rational::zero() };
+                    let row = halfspace(&signed, moved - distance, strict)?;
                     single(row, format!("coarse output {k} {verb} by {words} {distance}"));
                 }
             }

@@ -344,7 +344,7 @@ pub fn verify_with(
     }
     let report = |(setting, rows): (&claim::Setting, Vec<(usize, RowVerdict)>)| SettingReport {
         verdict: setting_verdict(&setting.property, &rows),
-        claim: describe::setting(setting, statement.claim.valid.as_ref(), false),
+        claim: describe::setting(&statement.claim, setting, false),
         rows,
     };
     let settings: Vec<SettingReport> = settings.iter().zip(found).map(report).collect();

@@ -5,7 +5,9 @@ mod scale;
 
 use crate::error::{Code, Error, Result};
 use crate::ladder::Ladder;
+use crate::network::Network;
 use crate::number::Rational;
+use crate::onnx;
 use crate::verify::Files;
 use crate::vnnlib::{self, Query};
 pub use document::Item;
@@ -20,6 +22,10 @@ const MAX_ROWS: usize = 1 << 20;
 #[derive(Clone, Debug)]
 pub struct Claim {
     pub model: PathBuf,
+    /// A model that takes the place of the first one: what changes is what is claimed of.
+    pub replace: Option<Arc<Replacement>>,
+    /// Tensors of which only a coarse part is kept.
+    pub truncate: Vec<Truncate>,
     pub inputs: Inputs,
     /// Not only a clean input, but every input that differs from it by at most this in every element.
     pub radius: Option<Rational>,
@@ -58,6 +64,24 @@ pub struct Perturb {
     pub site: Site,
     /// One amplitude for all variables, or for wavelets one a band, finest first.
     pub amplitude: Vec<Rational>,
+    /// File and line, for errors that need the model.
+    pub place: String,
+}
+
+/// A model, and the name of its file.
+#[derive(Debug)]
+pub struct Replacement {
+    pub name: String,
+    pub network: Network,
+}
+
+/// A tensor that is truncated to what a rung of a ladder sees.
+#[derive(Clone, Debug)]
+pub struct Truncate {
+    /// `input`, or a tensor's name.
+    pub site: String,
+    pub ladder: Arc<Ladder>,
+    pub cutoff: usize,
     /// File and line, for errors that need the model.
     pub place: String,
 }
@@ -125,14 +149,14 @@ pub fn parse_ladder(name: &str, text: &str, files: &mut Files) -> Result<Arc<Lad
 }
 
 fn claim(item: &Item<'_>, files: &mut Files) -> Result<Claim> {
-    let [model, property_file, inputs, perturbs, output, settings] =
-        item.table(["model", "property", "inputs", "perturb", "output", "setting"])?;
+    let [model, property_file, replace, truncates, inputs, perturbs, output, settings] =
+        item.table(["model", "property", "replace", "truncate", "inputs", "perturb", "output", "setting"])?;
     if property_file.is_given() {
-        let other = [inputs, perturbs, output, settings].into_iter().find(Item::is_given);
+        let other = [replace, truncates, inputs, perturbs, output, settings].into_iter().find(Item::is_given);
         return other.map_or_else(
             || Ok(Claim::of_query(model.text()?.into(), query(&property_file, files)?)),
             |other| {
-                let message = "a claim with `property` has no [inputs], [[perturb]], [output] and [[setting]]: \
+                let message = "a claim with `property` has no other tables, and no `replace`: \
                                the file states the inputs and what is unsafe";
                 other.error(Code::ClaimMissingKey, message)
             },
@@ -147,15 +171,25 @@ fn claim(item: &Item<'_>, files: &mut Files) -> Result<Claim> {
         (true, false, false, false) => Inputs::Point(point.list(Item::rational)?),
         (false, true, true, false) => Inputs::Rows { file: file.text()?.into(), rows: row_list(&rows)? },
         (false, false, false, true) => Inputs::Box(input_box(&stated_box, &valid)?),
-        _ => return inputs.error(Code::ClaimMissingKey, "[inputs] needs one of `point`, `file` with `rows`, and `box`"),
+        _ => {
+            return inputs.error(Code::ClaimMissingKey, "[inputs] needs one of `point`, `file` with `rows`, and `box`");
+        }
     };
     let ball = !stated_box.is_given();
-    radius.ensure(ball || !radius.is_given(), Code::ClaimValue, "a `radius` is around a `point` or `rows`, not a `box`")?;
+    radius.ensure(
+        ball || !radius.is_given(),
+        Code::ClaimValue,
+        "a `radius` is around a `point` or `rows`, not a `box`",
+    )?;
     let radius = radius.optional(Item::non_negative)?;
     let own = property(&stated)?;
     let files = RefCell::new(files);
+    let replace = replace.optional(|item| replacement(item, *files.borrow_mut()))?.map(Arc::new);
+    let truncate = truncates.optional(|item| item.list(|item| truncate(item, *files.borrow_mut())))?;
+    let others = replace.is_some() || truncate.is_some();
+    let perturb = |item: &Item<'_>| item.list(|item| perturb(item, *files.borrow_mut()));
     let base = Setting {
-        perturb: perturbs.list(|item| perturb(item, *files.borrow_mut()))?,
+        perturb: if others { perturbs.optional(perturb)?.unwrap_or_default() } else { perturb(&perturbs)? },
         output: tensor.optional(Item::text)?.map(str::to_owned),
         coarse: coarse_map.optional(|item| coarse(item, *files.borrow_mut()))?.unwrap_or(Coarse::Identity),
         property: own.clone().unwrap_or(Property::Winner),
@@ -174,10 +208,12 @@ fn claim(item: &Item<'_>, files: &mut Files) -> Result<Claim> {
         }
     };
     let valid = valid.optional(range)?;
-    let claim = Claim { model: model.text()?.into(), inputs: stated_inputs, radius, valid, settings };
+    let truncate = truncate.unwrap_or_default();
+    let model = model.text()?.into();
+    let claim = Claim { model, replace, truncate, inputs: stated_inputs, radius, valid, settings };
     if claim.is_regional() && claim.settings.iter().any(|setting| setting.property == Property::Winner) {
-        let message = "which output wins changes within a region; state a `tolerance`, or a property in VNN-LIB of one \
-                       winner";
+        let message = "over a region, or of another model, state a `tolerance`; that one output wins in a region is a \
+                       property in VNN-LIB";
         return inputs.error(Code::ClaimValue, message);
     }
     Ok(claim)
@@ -318,6 +354,21 @@ fn perturb(item: &Item<'_>, files: &mut Files) -> Result<Perturb> {
     Ok(Perturb { amplitude: amplitudes(&amplitude, &site)?, site, place: amplitude.place() })
 }
 
+fn truncate(item: &Item<'_>, files: &mut Files) -> Result<Truncate> {
+    let [site, scale] = item.table(["site", "scale"])?;
+    let (ladder, [cutoff]) = scale::ladder(&scale, ["cutoff"], files)?;
+    let rung = cutoff.count()?;
+    ladder.check(rung).or_else(|message| cutoff.error(Code::ClaimShape, message))?;
+    Ok(Truncate { site: site.text()?.to_owned(), ladder, cutoff: rung, place: site.place() })
+}
+
+/// The model in the file that an item names.
+fn replacement(item: &Item<'_>, files: &mut Files) -> Result<Replacement> {
+    let (path, bytes) = files.open(item)?;
+    let network = onnx::read(&bytes).map_err(|e| e.within(&path))?;
+    Ok(Replacement { name: item.text()?.to_owned(), network })
+}
+
 fn amplitudes(item: &Item<'_>, site: &Site) -> Result<Vec<Rational>> {
     let read = Item::non_negative;
     let values = if item.is_array() { item.list(read)? } else { vec![read(item)?] };
@@ -400,12 +451,16 @@ impl Claim {
     pub fn of_query(model: PathBuf, query: Query) -> Claim {
         let setting = Setting { perturb: vec![], output: None, coarse: Coarse::Identity, property: Property::Unsafe };
         let inputs = Inputs::Regions(Arc::new(query));
-        Claim { model, inputs, radius: None, valid: None, settings: vec![setting] }
+        let (replace, truncate) = (None, vec![]);
+        Claim { model, replace, truncate, inputs, radius: None, valid: None, settings: vec![setting] }
     }
 
-    /// True if a row stands for a box of inputs, each of them with its own perturbations.
+    /// True if the claim is about a change at every input of a box, be it a single one, and not around one input.
     pub fn is_regional(&self) -> bool {
-        self.radius.is_some() || matches!(self.inputs, Inputs::Box(_))
+        self.radius.is_some()
+            || matches!(self.inputs, Inputs::Box(_))
+            || self.replace.is_some()
+            || !self.truncate.is_empty()
     }
 
     /// The rows that the claim is about, in increasing order.

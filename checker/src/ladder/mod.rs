@@ -10,6 +10,7 @@ pub mod grid;
 pub mod groups;
 pub mod modes;
 pub mod span;
+mod truncation;
 pub mod wavelet;
 
 use crate::linear::Linear;

@@ -119,11 +119,17 @@ fn constant(m: &Message<'_>) -> Result<Value> {
     type Decode = fn(u64) -> Option<Dyadic>;
     let (field, width, decode): (u64, usize, Decode) = match m.int(2)?.unwrap_or(0) {
         1 => (4, 4, |bits| Dyadic::from_ieee(bits, 8, 23)),
+        2 => (5, 1, |bits| Some(Dyadic::new(i64::from(bits as u8), 0))),
+        3 => (5, 1, |bits| Some(Dyadic::new(i64::from(bits as i8), 0))),
         6 => (5, 4, |bits| Some(Dyadic::new(i64::from(bits as i32), 0))),
         7 => (7, 8, |bits| Some(Dyadic::new(bits.cast_signed(), 0))),
         10 => (5, 2, |bits| Dyadic::from_ieee(bits, 5, 10)),
         11 => (10, 8, |bits| Dyadic::from_ieee(bits, 11, 52)),
-        other => return unsupported(format!("data type {other} is not supported; float16, 32, 64 and int32, 64 are")),
+        other => {
+            return unsupported(format!(
+                "data type {other} is not supported; float16, 32, 64, int8, 32, 64 and uint8 are"
+            ));
+        }
     };
     let raw = m.has(9);
     let stray = [4, 5, 7, 10].iter().any(|&other| m.has(other) && (raw || other != field));

@@ -72,10 +72,12 @@ fn scaled((low, high): (i64, i64), by: i64) -> (i64, i64) {
 impl ReluPair {
     /// `base` bounds the deviation b, `c` is its centre; `moved` bounds the deviation d of the change, `k` is its centre.
     pub fn new(base: &Bounds, c: &Exact, moved: &Bounds, k: &Exact) -> Result<Self> {
-        let fits = |exp: i32| (0..moved.len()).all(|i| {
-            let (low, high) = k.bracket(i, exp, LIMIT);
-            low.unsigned_abs().max(high.unsigned_abs()) < 1 << CENTRE_BITS
-        });
+        let fits = |exp: i32| {
+            (0..moved.len()).all(|i| {
+                let (low, high) = k.bracket(i, exp, LIMIT);
+                low.unsigned_abs().max(high.unsigned_abs()) < 1 << CENTRE_BITS
+            })
+        };
         let mut exp = moved.exp();
         while !fits(exp) {
             exp = exponent(exp.checked_sub(STEP))?;

@@ -46,7 +46,11 @@ pub fn read(text: &WitnessText, problem: &Problem) -> Result<Vec<Vec<Rational>>>
                 (true, false) => "`input` alone",
                 _ => "`perturbation` alone",
             };
-            return Err(Error::new(Code::CertificateFormat, "witness", format!("a witness of this claim has {wanted}")));
+            return Err(Error::new(
+                Code::CertificateFormat,
+                "witness",
+                format!("a witness of this claim has {wanted}"),
+            ));
         }
     };
     let mut blocks = parse(&blocks, problem)?;

@@ -18,8 +18,8 @@ use num::{One, ToPrimitive};
 use std::collections::HashMap;
 use std::sync::Arc;
 
-const SUPPORTED: &str = "Abs, Add, AveragePool, BatchNormalization, Cast, Clip, Concat, Constant, Conv, Div, Dropout, \
-                         Flatten, Gather, Gemm, GlobalAveragePool, Identity, LeakyRelu, MatMul, Max, MaxPool, Min, Mul, \
+const SUPPORTED: &str = "Abs, Add, AveragePool, BatchNormalization, Cast, Clip, Concat, Constant, Conv, \
+                         DequantizeLinear, Div, Dropout, Flatten, Gather, Gemm, GlobalAveragePool, Identity, LeakyRelu, MatMul, Max, MaxPool, Min, Mul, \
                          Neg, Pad, ReduceMean, ReduceSum, Relu, Reshape, Slice, Split, Squeeze, Sub, Sum, Transpose, \
                          Unsqueeze";
 
@@ -217,6 +217,7 @@ impl Builder {
         let (one, minus_one) = (Rational::one(), -Rational::one());
         match op {
             "Constant" => args.constant(),
+            "DequantizeLinear" => dequantized(args),
             "Add" => self.sum(out, vec![(args.need(0)?, one.clone()), (args.need(1)?, one)]),
             "Sub" => self.sum(out, vec![(args.need(0)?, one), (args.need(1)?, minus_one)]),
             "Sum" => {
@@ -244,10 +245,15 @@ impl Builder {
             "Slice" => self.slice(out, args),
             "Gather" => self.gather(out, args),
             "Cast" => {
-                // 1 is float32 and 11 is float64; reals are not rounded.
-                let kept = matches!(args.attribute("to", |a| a.int(3))?, Some(1 | 11));
-                ensure(kept, Code::OnnxUnsupported, "only casts to float32 and float64 are supported")?;
-                self.scaled(out, args.need(0)?, vec![one])
+                // 1 is float32, 10 float16 and 11 float64; reals are not rounded.
+                let kept = matches!(args.attribute("to", |a| a.int(3))?, Some(1 | 10 | 11));
+                ensure(kept, Code::OnnxUnsupported, "only casts to float16, float32 and float64 are supported")?;
+                match args.need(0)? {
+                    Value { content: Node(node), shape, name } => {
+                        self.scaled(out, Value { content: Node(node), shape, name }, vec![one])
+                    }
+                    constant => Ok(constant),
+                }
             }
             "Identity" | "Dropout" | "Flatten" | "Reshape" | "Squeeze" | "Unsqueeze" | "Transpose" => {
                 let x = args.need(0)?;
@@ -265,6 +271,35 @@ impl Builder {
         let content = Node(self.network.push(out, shape.clone(), op, parameters)?);
         Ok(Value::new(shape, content))
     }
+}
+
+/// `(x − zero point) · scale` of a stored x, one scale for all of it or one for each position along an axis.
+fn dequantized(args: &mut Arguments<'_>) -> Result<Value> {
+    let (x, scale, zero) = (args.need(0)?, args.need(1)?, args.operand(2));
+    let axis = args.int("axis", 1)?;
+    let Constant(values) = &x.content else {
+        return unsupported("only stored weights may be quantised: rounding of computed tensors is not a linear map");
+    };
+    let Constant(scales) = &scale.content else { return unsupported("a computed scale is not supported") };
+    let zeros = match zero.as_ref().map(|zero| &zero.content) {
+        None => None,
+        Some(Constant(zeros)) => Some(fit((zeros.len() == scales.len()).then_some(zeros))?),
+        Some(Node(_)) => return unsupported("a computed zero point is not supported"),
+    };
+    let inner: usize = if scales.len() == 1 {
+        x.shape.iter().product()
+    } else {
+        let axis = fit(shape::normalise_axis(axis, x.shape.len()))?;
+        fit((x.shape[axis] == scales.len()).then_some(()))?;
+        x.shape[axis + 1..].iter().product()
+    };
+    let value = |i: usize| {
+        let k = i / inner % scales.len();
+        let centred = values.get(i) - zeros.map_or_else(Rational::default, |zeros| zeros.get(k));
+        centred * scales.get(k)
+    };
+    let values = Values::Rational((0..values.len()).map(value).collect());
+    Ok(Value::new(x.shape, Constant(values)))
 }
 
 const FACTORS: &str = "a product needs one factor that is computed and one that is constant";
