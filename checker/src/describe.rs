@@ -1,6 +1,6 @@
 //! The claim in plain words, so that a reader sees what was verified and not only that something was.
 
-use crate::claim::{Claim, Coarse, Inputs, Perturb, Property, Scale, Setting, Site, Truncate};
+use crate::claim::{Claim, Coarse, End, Inputs, Perturb, Property, Scale, Setting, Site, Truncate};
 use crate::ladder::Ladder;
 use crate::ladder::grid::Grid;
 use crate::number::Rational;
@@ -28,8 +28,8 @@ pub fn describe(claim: &Claim) -> String {
             [] => "no row".to_owned(),
         },
         Inputs::Box(None) => format!("{every} input in the valid range"),
-        Inputs::Box(Some((low, high))) if low.len().max(high.len()) <= MAX_LISTED => {
-            format!("{every} input from ({}) to ({})", list(low), list(high))
+        Inputs::Box(Some((low, high))) if [low, high].iter().all(|end| is_short(end)) => {
+            format!("{every} input from {} to {}", end(low), end(high))
         }
         Inputs::Box(Some(_)) => format!("{every} input of the box that the claim states"),
         Inputs::Regions(_) => "each region".to_owned(),
@@ -48,6 +48,17 @@ pub fn describe(claim: &Claim) -> String {
             let lines = each.collect::<Vec<_>>().join("\n");
             format!("For {clean} (for one of them where it says «some row»):\n{lines}")
         }
+    }
+}
+
+fn is_short(end: &End) -> bool {
+    matches!(end, End::All(_)) || matches!(end, End::Each(x) if x.len() <= MAX_LISTED)
+}
+
+fn end(end: &End) -> String {
+    match end {
+        End::All(x) => format!("{x} in every element"),
+        End::Each(x) => format!("({})", list(x)),
     }
 }
 

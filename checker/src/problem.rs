@@ -3,7 +3,7 @@
 //! Every tensor is described by its *deviation* d from its exact value at the clean input, its *centre* c. Biases
 //! and the reference output cancel: an affine node is `d' = Σ W d`, a ReLU is `d' = max(c+d, 0) − max(c, 0)`.
 
-use crate::claim::{Claim, Coarse, Perturb, Property, Setting, Site, Truncate};
+use crate::claim::{Claim, Coarse, End, Perturb, Property, Setting, Site, Truncate};
 use crate::error::{Code, Error, Result, ensure, error};
 use crate::exact::Exact;
 use crate::ladder::{Generator, Ladder, Variables};
@@ -178,24 +178,17 @@ impl Clean {
     }
 
     /// Evaluates the network at the centre of a box that the claim states, or of the valid range.
-    pub(crate) fn of_box(
-        network: &Network,
-        claim: &Claim,
-        ends: Option<&(Vec<Rational>, Vec<Rational>)>,
-    ) -> Result<Clean> {
+    pub(crate) fn of_box(network: &Network, claim: &Claim, ends: Option<&(End, End)>) -> Result<Clean> {
         let elements = network.input().elements();
         let valid = claim.valid.as_ref();
-        let valid_ends = valid.map(|(low, high)| (vec![low.clone()], vec![high.clone()]));
-        let (lower, upper) =
-            ends.or(valid_ends.as_ref()).ok_or_else(|| error(Code::ClaimMissingKey, "no box is given"))?;
-        let spread = |ends: &Vec<Rational>| match &ends[..] {
-            [only] => Ok(vec![only.clone(); elements]),
-            _ => {
-                let message = format!("the box has {} elements, the model's input has {elements}", ends.len());
-                ensure(ends.len() == elements, Code::ClaimShape, message).map(|()| ends.clone())
-            }
-        };
-        let (lower, upper) = (spread(lower)?, spread(upper)?);
+        let valid_ends = valid.map(|(low, high)| (End::All(low.clone()), End::All(high.clone())));
+        let ends = ends.or(valid_ends.as_ref()).ok_or_else(|| error(Code::ClaimMissingKey, "no box is given"))?;
+        let message = || format!("an end of the box has not {elements} elements, as the model's input");
+        let spread = |end: &End| end.spread(elements).ok_or_else(|| error(Code::ClaimShape, message()));
+        let (lower, upper) = (spread(&ends.0)?, spread(&ends.1)?);
+        let empty = (0..elements).find(|&i| lower[i] > upper[i]);
+        let message = || format!("element {} of `lower` is above that of `upper`", empty.unwrap_or_default());
+        ensure(empty.is_none(), Code::ClaimValue, message())?;
         if let Some((low, high)) = valid
             && let Some(i) = (0..elements).find(|&i| lower[i] < *low || upper[i] > *high)
         {
@@ -556,7 +549,8 @@ impl<'a> Builder<'a> {
             for entry in entering() {
                 position = Some(self.perturb(&mut problem, node, position, entry, entering().count() == 1)?);
             }
-            if let (0, Some(site), Some(valid)) = (node, position, self.valid) {
+            let perturbed = !self.twin || entering().count() > 0;
+            if let (0, Some(site), Some(valid), true) = (node, position, self.valid, perturbed) {
                 problem.tensors[site].clip = Some(self.clip(valid));
                 if let (true, Some(base)) = (self.twin, base[0]) {
                     self.keep_valid(&mut problem, base, site, valid)?;
@@ -672,7 +666,7 @@ impl<'a> Builder<'a> {
         let len = self.network.input().elements();
         let identity = Linear::identity(len).ok_or_else(|| error(Code::LimitSize, "the input is too large"))?;
         let identity = Arc::new(identity);
-        let centre = self.centres[0].clone();
+        let centre = self.centres[0].plus(&problem.tensors[change].centre);
         let x = centre.to_rationals();
         let clip = Some((x.iter().map(|x| low - x).collect(), x.iter().map(|x| high - x).collect()));
         let op = Op::Affine(vec![(base, Arc::clone(&identity)), (change, identity)]);
@@ -862,11 +856,15 @@ impl<'a> Builder<'a> {
         Ok(site)
     }
 
-    /// Range of the perturbed input's deviation, or of the change at any input of a region, inside the claim's valid range.
+    /// Range inside the claim's valid range of the perturbed input's deviation, or of the change's at any input of a region.
     fn clip(&self, (low, high): &(Rational, Rational)) -> (Vec<Rational>, Vec<Rational>) {
         let x = self.centres[0].to_rationals();
         let (lowest, highest) = self.region.map_or((&x, &x), |region| (&region.lower, &region.upper));
-        (highest.iter().map(|x| low - x).collect(), lowest.iter().map(|x| high - x).collect())
+        // What a change is at the clean input is no deviation.
+        let k = self.changed.map_or_else(|| self.centres[0].clone(), |changed| changed.values[0].clone());
+        let k = k.plus(&self.centres[0].negated()).to_rationals();
+        let within = |end: &Rational, x: &[Rational]| x.iter().zip(&k).map(|(x, k)| end - x - k).collect();
+        (within(low, highest), within(high, lowest))
     }
 }
 

@@ -50,12 +50,30 @@ pub struct Setting {
 pub enum Inputs {
     /// One input, written in the claim. Its row number is 0.
     Point(Vec<Rational>),
-    /// All inputs of a box, each end one number for all elements or one for each; or of the valid range. Row 0.
-    Box(Option<(Vec<Rational>, Vec<Rational>)>),
+    /// All inputs between two ends, or of the valid range. Row 0.
+    Box(Option<(End, End)>),
     /// Rows of a CSV file, counted from 0, in increasing order.
     Rows { file: PathBuf, rows: Vec<usize> },
     /// The boxes of a VNN-LIB file: row r is all inputs of region r.
     Regions(Arc<Query>),
+}
+
+/// One end of a box.
+#[derive(Clone, Debug)]
+pub enum End {
+    /// The same for all elements.
+    All(Rational),
+    Each(Vec<Rational>),
+}
+
+impl End {
+    /// For every element of an input of so many; `None` if there are others.
+    pub fn spread(&self, elements: usize) -> Option<Vec<Rational>> {
+        match self {
+            End::All(x) => Some(vec![x.clone(); elements]),
+            End::Each(x) => (x.len() == elements).then(|| x.clone()),
+        }
+    }
 }
 
 /// A perturbation below a scale.
@@ -220,23 +238,17 @@ fn claim(item: &Item<'_>, files: &mut Files) -> Result<Claim> {
 }
 
 /// The ends of a box, `None` for the valid range.
-fn input_box(item: &Item<'_>, valid: &Item<'_>) -> Result<Option<(Vec<Rational>, Vec<Rational>)>> {
+fn input_box(item: &Item<'_>, valid: &Item<'_>) -> Result<Option<(End, End)>> {
     if item.text().is_ok() {
         item.choice(&[("valid", ())])?;
         item.ensure(valid.is_given(), Code::ClaimMissingKey, "`box = \"valid\"` needs `valid`")?;
         return Ok(None);
     }
     let [lower, upper] = item.table(["lower", "upper"])?;
-    let ends = |item: &Item<'_>| {
-        if item.is_array() { item.list(Item::rational) } else { Ok(vec![item.rational()?]) }
+    let end = |item: &Item<'_>| {
+        Ok(if item.is_array() { End::Each(item.list(Item::rational)?) } else { End::All(item.rational()?) })
     };
-    let (low, high) = (ends(&lower)?, ends(&upper)?);
-    let (few, many) = (low.len().min(high.len()), low.len().max(high.len()));
-    item.ensure(few == many || few == 1, Code::ClaimShape, "`lower` and `upper` have different numbers of elements")?;
-    let empty = (0..many).find(|&i| low[i % low.len()] > high[i % high.len()]);
-    let message = || format!("element {} of `lower` is above that of `upper`", empty.unwrap_or_default());
-    upper.ensure(empty.is_none(), Code::ClaimValue, message())?;
-    Ok(Some((low, high)))
+    Ok(Some((end(&lower)?, end(&upper)?)))
 }
 
 /// What the VNN-LIB file says that an item names.

@@ -70,7 +70,8 @@ pub fn tensor_names(network: &Network, problem: &Problem) -> Vec<String> {
     let variables = problem.domain.iter().flat_map(|v| [v.name.clone(), format!("{}.seen", v.name)]);
     let weights = network.nodes().iter().map(|n| format!("{}#weights", n.name));
     let (mut names, mut seen) = (Vec::new(), Vec::new());
-    for name in nodes.chain(variables).chain(weights) {
+    let changes = network.nodes().iter().map(|n| format!("{}#change", n.name));
+    for name in nodes.chain(variables).chain(weights).chain(changes) {
         if let Some(t) = problem.find(&name).filter(|t| !seen.contains(t)) {
             seen.push(t);
             names.push(name);
@@ -81,8 +82,12 @@ pub fn tensor_names(network: &Network, problem: &Problem) -> Vec<String> {
 
 /// Positions of the tensors that a ReLU follows, in order.
 pub fn pre_activations(problem: &Problem) -> Vec<usize> {
-    let of = problem.tensors.iter().filter_map(|t| if let Op::Relu(from) = t.op { Some(from) } else { None });
-    let mut found: Vec<usize> = of.collect();
+    let of = |op: &Op| match *op {
+        Op::Relu(from) => vec![from],
+        Op::ReluPair { base, change } => vec![base, change],
+        _ => vec![],
+    };
+    let mut found: Vec<usize> = problem.tensors.iter().flat_map(|t| of(&t.op)).collect();
     found.sort_unstable();
     found.dedup();
     found
@@ -95,6 +100,9 @@ pub fn ancestors(problem: &Problem, t: usize) -> Vec<bool> {
     for k in (0..=t).rev() {
         match &problem.tensors[k].op {
             Op::Relu(from) if needed[k] => needed[*from] = true,
+            Op::ReluPair { base, change } if needed[k] => {
+                [*base, *change].into_iter().for_each(|from| needed[from] = true)
+            }
             Op::Affine(terms) if needed[k] => terms.iter().for_each(|(from, _)| needed[*from] = true),
             Op::Weights(parts) if needed[k] => parts.iter().for_each(|part| {
                 if let Source::Tensor(from) = part.source {

@@ -62,6 +62,7 @@ pub enum Data {
     RawF16(Vec<u16>),
     RawI64(Vec<i64>),
     RawI32(Vec<i32>),
+    RawI8(Vec<u8>),
     TypedF32(Vec<f32>),
     TypedF64(Vec<f64>),
     TypedF16(Vec<u16>),
@@ -76,6 +77,7 @@ pub fn tensor(name: &str, shape: &[i64], data: &Data) -> Message {
         Data::RawF64(v) => raw(v.iter().flat_map(|x| x.to_le_bytes()).collect(), 11),
         Data::RawF16(v) => raw(v.iter().flat_map(|x| x.to_le_bytes()).collect(), 10),
         Data::RawI64(v) => raw(v.iter().flat_map(|x| x.to_le_bytes()).collect(), 7),
+        Data::RawI8(v) => raw(v.clone(), 3),
         Data::RawI32(v) => raw(v.iter().flat_map(|x| x.to_le_bytes()).collect(), 6),
         Data::TypedF32(v) => {
             Message::default().int(2, 1).bytes(4, &v.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<_>>())
