@@ -4,6 +4,7 @@ use crate::error::{Code, Error, Result};
 use crate::exact::Exact;
 use crate::linear::Linear;
 use crate::number::Rational;
+use crate::problem::Term;
 use crate::weights::Values;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -121,7 +122,7 @@ impl Network {
             (Op::Input, Op::Input) => a.elements() == b.elements(),
             (Op::Relu(p), Op::Relu(q)) => p == q,
             (Op::Affine { terms, .. }, Op::Affine { terms: others, .. }) => {
-                let same = |((p, v), (q, w)): (&(usize, Arc<Linear>), &(usize, Arc<Linear>))| {
+                let same = |((p, v), (q, w)): (&Term, &Term)| {
                     p == q && v.inputs() == w.inputs() && v.outputs() == w.outputs() && v.pattern() == w.pattern()
                 };
                 a.elements() == b.elements() && terms.len() == others.len() && terms.iter().zip(others).all(same)

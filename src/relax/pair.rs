@@ -1,4 +1,4 @@
-//! Rule 4.10 in floating point: what a ReLU makes of a change of its input.
+//! Rule 4.11 in floating point: what a ReLU makes of a change of its input.
 
 use super::{Line, State};
 use crate::graph::Graph;

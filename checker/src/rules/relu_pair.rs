@@ -1,4 +1,4 @@
-//! Rule 4.10, what a ReLU makes of a change of its input: a line above it and a line below it, of any slope.
+//! Rule 4.11, what a ReLU makes of a change of its input: a line above it and a line below it, of any slope.
 //!
 //! Premises: an input `u = c + b` with the centre `c` exact and `b ∈ [p, q]`, a change `w = k + d` of it with the centre
 //! `k` exact and `d ∈ [r, s]`, and `e = E(u, w) − E(c, k)` where `E(u, w) = max(u + w, 0) − max(u, 0)`.
