@@ -529,9 +529,13 @@ impl<'a> Builder<'a> {
                     }
                     let changed = self.weights(&mut problem, node, all, &entries, &deviation)?;
                     // A bias, or a term that nothing perturbed reaches, moves the centre; so does what weights add. The
-                    // centre of a change is zero.
-                    let alone = bias.is_none() && all.len() == 1 && changed.is_none();
-                    let same_centre = alone || (self.twin && self.other.is_none());
+                    // centre of a change says itself whether it is the same.
+                    let same_centre = match (&terms[..], self.change_before(node)) {
+                        _ if !self.twin => bias.is_none() && all.len() == 1 && changed.is_none(),
+                        (_, None) => true,
+                        ([(from, _)], Some(k)) => problem.tensors[*from].centre.plus(&k.negated()).is_zero(),
+                        _ => false,
+                    };
                     terms.extend(changed);
                     self.affine(&mut problem, terms, same_centre, |problem, op| self.push(problem, node, op))
                 }

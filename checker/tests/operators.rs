@@ -452,8 +452,10 @@ fn sum_and_cast() {
     assert_error(constants.node("Sum", &["x", "c", "d"], "y"), Code::OnnxUnsupported);
     let cast = |to| Model::new(&[1]).node_with("Cast", &["x"], "y", &[("to", Value::Int(to))]);
     assert_eq!(run(cast(1), &["1/3"]).1, vector(&["1/3"]));
+    assert_eq!(run(cast(10), &["1/3"]).1, vector(&["1/3"]));
     assert_eq!(run(cast(11), &["1/3"]).1, vector(&["1/3"]));
-    assert_error(cast(10), Code::OnnxUnsupported);
+    let stored = Model::new(&[1]).f32("c", &[1], &[1.5]).node_with("Cast", &["c"], "d", &[("to", Value::Int(1))]);
+    assert_eq!(run(stored.node("Add", &["x", "d"], "y"), &["1/3"]).1, vector(&["11/6"]));
     assert_error(cast(7), Code::OnnxUnsupported);
 }
 

@@ -372,6 +372,15 @@ fn witnesses_state_the_input_and_the_perturbation() {
     assert_eq!(verdict(&folder, answer(json!({ "input": x, "perturbation": [["0", "0"]] }))), Ok("REJECTED"));
 }
 
+/// The answer that the plainest proof is.
+fn proven(folder: &tempfile::TempDir) -> serde_json::Value {
+    let statement = statement(folder).unwrap();
+    let clean = statement.clean(&[0]).next().unwrap().unwrap();
+    let problem = statement.problem(0, 0, &clean).unwrap();
+    let proof = default_proof(statement.network(), &problem);
+    json!({ "row": 0, "proof": serde_json::to_value(proof).unwrap() })
+}
+
 /// On [0, 1]² the outputs differ by h1/4, and h1 = x1 + x2 is at most 2.
 #[test]
 fn another_model_is_bound_by_its_bytes() {
@@ -379,13 +388,6 @@ fn another_model_is_bound_by_its_bytes() {
         format!(
             "replace = \"other.onnx\"\n[inputs]\nbox = {{ lower = 0, upper = 1 }}\n[output]\ntolerance = \"{tolerance}\"\n"
         )
-    };
-    let proven = |folder: &tempfile::TempDir| {
-        let statement = statement(folder).unwrap();
-        let clean = statement.clean(&[0]).next().unwrap().unwrap();
-        let problem = statement.problem(0, 0, &clean).unwrap();
-        let proof = default_proof(statement.network(), &problem);
-        json!({ "row": 0, "proof": serde_json::to_value(proof).unwrap() })
     };
     let folder = files(&claim("1/2"));
     let answer = proven(&folder);
@@ -397,6 +399,31 @@ fn another_model_is_bound_by_its_bytes() {
     let after = statement(&folder).unwrap();
     let error = scalecheck::verify::verify(&after, certificate.as_bytes(), &Default::default()).err().unwrap();
     assert_eq!(error.code, Code::DataMismatch);
+}
+
+/// A bias that only the other model has counts, also where the tensor is else the same as the one before it.
+#[test]
+fn a_bias_of_the_other_model_alone_counts() {
+    let model =
+        Model::new(&[1, 1]).f32("w", &[1, 1], &[2.0]).f32("one", &[1, 1], &[1.0]).node("MatMul", &["x", "w"], "t");
+    let other =
+        Model::new(&[1, 1]).f32("w", &[1, 1], &[2.25]).f32("b", &[1, 1], &[1000.0]).node("MatMul", &["x", "w"], "t");
+    let plain = Model::new(&[1, 1]).f32("one", &[1, 1], &[1.0]).node("Mul", &["x", "one"], "y");
+    let moved = Model::new(&[1, 1]).f32("b", &[1, 1], &[1000.0]).node("Add", &["x", "b"], "y");
+    for (model, other, perturb) in
+        [(model.node("Mul", &["t", "one"], "y"), other.node("Add", &["t", "b"], "y"), ""), (plain, moved, PERTURB)]
+    {
+        for (tolerance, verdict_word) in [("999", "REJECTED"), ("1000.25", "VERIFIED")] {
+            let claim = format!("[inputs]\npoint = [0]\nradius = 1\n{perturb}[output]\ntolerance = \"{tolerance}\"\n");
+            let folder = files(&format!("replace = \"other.onnx\"\n{claim}"));
+            let write = |name: &str, model: &Model| {
+                std::fs::write(folder.path().join(name), model.clone().output("y").bytes()).unwrap();
+            };
+            write("model.onnx", &model);
+            write("other.onnx", &other);
+            assert_eq!(verdict(&folder, proven(&folder)), Ok(verdict_word), "{tolerance}");
+        }
+    }
 }
 
 #[test]
