@@ -25,7 +25,15 @@ fn cases(cases: u32) -> Runner {
 
 /// Fully connected layers with ReLUs between them; the pre-activations are `p1`, `p2`, …, the output `y`.
 #[derive(Clone, Debug)]
-struct Net(Vec<(Vec<Vec<f32>>, Vec<f32>)>);
+struct Net {
+    layers: Vec<(Vec<Vec<f32>>, Vec<f32>)>,
+    /// What is added to every ReLU's output; where it is nothing, there is a sum of one.
+    shift: Option<f32>,
+}
+
+fn shift(tape: &mut Tape) -> Option<f32> {
+    tape.one_in(2).then(|| tape.around(8) as f32 / 4.0)
+}
 
 /// What is done to the layers of a network on its way: (values after the given number of ReLUs) → values.
 type Change<'a> = &'a dyn Fn(usize, Vector) -> Vector;
@@ -37,7 +45,8 @@ impl Net {
             let rows = (0..pair[1]).map(|_| (0..pair[0]).map(|_| weight(tape)).collect()).collect();
             (rows, (0..pair[1]).map(|_| weight(tape)).collect())
         };
-        Net(sizes.windows(2).map(|pair| layer(pair, tape)).collect())
+        let layers = sizes.windows(2).map(|pair| layer(pair, tape)).collect();
+        Net { layers, shift: shift(tape) }
     }
 
     /// The same with some constants slightly different.
@@ -47,14 +56,17 @@ impl Net {
             let rows = rows.iter().map(|row| row.iter().map(|w| moved(*w, tape)).collect()).collect();
             (rows, bias.iter().map(|w| moved(*w, tape)).collect())
         };
-        Net(self.0.iter().map(|l| layer(l, tape)).collect())
+        // Only in some networks are the layers different.
+        let layers =
+            if tape.one_in(3) { self.layers.clone() } else { self.layers.iter().map(|l| layer(l, tape)).collect() };
+        Net { layers, shift: shift(tape) }
     }
 
     fn bytes(&self) -> Vec<u8> {
-        let last = self.0.len();
-        let mut model = Model::new(&[1, self.0[0].0[0].len() as i64]);
+        let last = self.layers.len();
+        let mut model = Model::new(&[1, self.layers[0].0[0].len() as i64]);
         let mut from = "x".to_owned();
-        for (k, (rows, bias)) in self.0.iter().enumerate().map(|(k, layer)| (k + 1, layer)) {
+        for (k, (rows, bias)) in self.layers.iter().enumerate().map(|(k, layer)| (k + 1, layer)) {
             let (w, b, m) = (format!("w{k}"), format!("b{k}"), format!("m{k}"));
             let to = if k == last { "y".to_owned() } else { format!("p{k}") };
             let columns: Vec<f32> = (0..rows[0].len()).flat_map(|j| rows.iter().map(move |row| row[j])).collect();
@@ -63,7 +75,15 @@ impl Net {
             model = model.node("MatMul", &[&from, &w], &m).node("Add", &[&m, &b], &to);
             if k < last {
                 from = format!("h{k}");
-                model = model.node("Relu", &[&to], &from);
+                let relu = format!("r{k}");
+                model = model.node("Relu", &[&to], &relu);
+                let (name, len) = (format!("s{k}"), bias.len());
+                model = match self.shift {
+                    Some(shift) => {
+                        model.f32(&name, &[len as i64], &vec![shift; len]).node("Add", &[&relu, &name], &from)
+                    }
+                    None => model.node("Sum", &[&relu], &from),
+                };
             }
         }
         model.output("y").bytes()
@@ -72,13 +92,14 @@ impl Net {
     fn evaluate(&self, x: &[Rational], change: Change<'_>) -> Vector {
         let number = |w: &f32| Rational::from_float(*w).unwrap();
         let mut v = change(0, x.to_vec());
-        for (k, (rows, bias)) in self.0.iter().enumerate() {
+        for (k, (rows, bias)) in self.layers.iter().enumerate() {
             let row = |(row, b): (&Vec<f32>, &f32)| {
                 row.iter().zip(&v).map(|(w, x)| number(w) * x).sum::<Rational>() + number(b)
             };
             v = rows.iter().zip(bias).map(row).collect();
-            if k + 1 < self.0.len() {
-                v = change(k + 1, v.into_iter().map(|x| x.max(Rational::zero())).collect());
+            if k + 1 < self.layers.len() {
+                let shift = self.shift.map_or_else(Rational::zero, |shift| number(&shift));
+                v = change(k + 1, v.into_iter().map(|x| x.max(Rational::zero()) + &shift).collect());
             }
         }
         v
@@ -168,7 +189,7 @@ impl Study {
         let between = |(low, high): (&Rational, &Rational)| low + (high - low) * (tape.unit() + int(1)) / int(2);
         let x: Vector = self.lower.iter().zip(&self.upper).map(between).collect();
         let Some((site, amplitude, coarse)) = &self.perturbed else { return Some((x, vec![])) };
-        let n = if *site == 0 { x.len() } else { self.net.0[0].1.len() };
+        let n = if *site == 0 { x.len() } else { self.net.layers[0].1.len() };
         let mut delta: Vector = (0..n).map(|_| amplitude * tape.unit()).collect();
         if *coarse {
             // The second takes back what the first adds.
@@ -282,17 +303,24 @@ proptest! {
     }
 }
 
-const NET: fn() -> Net =
-    || Net(vec![(vec![vec![1.0, 1.0], vec![1.0, -1.0]], vec![0.0, 0.5]), (vec![vec![1.0, -2.0]], vec![0.25])]);
+/// `y = h1 − 2 h2 + 1/4` with `h1 = max(x1 + x2, 0)` and `h2 = max(x1 − x2 + 1/2, 0)`, and `h1` times this.
+fn net(first: f32) -> Net {
+    let hidden = (vec![vec![1.0, 1.0], vec![1.0, -1.0]], vec![0.0, 0.5]);
+    Net { layers: vec![hidden, (vec![vec![first, -2.0]], vec![0.25])], shift: None }
+}
 
-/// The files of a claim about [`NET`], with this text after the first line.
+fn linear(row: &[f32]) -> Net {
+    Net { layers: vec![(vec![row.to_vec()], vec![0.0])], shift: None }
+}
+
+/// The files of a claim about [`net`], with this text after the first line.
 fn files(claim: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, bytes: &[u8]| std::fs::write(folder.path().join(name), bytes).unwrap();
-    write("model.onnx", &NET().bytes());
-    write("other.onnx", &Net(vec![NET().0[0].clone(), (vec![vec![1.25, -2.0]], vec![0.25])]).bytes());
-    write("short.onnx", &Net(vec![(vec![vec![0.0, 3.0]], vec![0.0])]).bytes());
-    write("wide.onnx", &Net(vec![(vec![vec![0.0, 3.0, 1.0]], vec![0.0])]).bytes());
+    write("model.onnx", &net(1.0).bytes());
+    write("other.onnx", &net(1.25).bytes());
+    write("short.onnx", &linear(&[0.0, 3.0]).bytes());
+    write("wide.onnx", &linear(&[0.0, 3.0, 1.0]).bytes());
     write("claim.toml", format!("model = \"model.onnx\"\n{claim}").as_bytes());
     folder
 }
@@ -395,7 +423,7 @@ fn another_model_is_bound_by_its_bytes() {
     assert_eq!(verdict(&files(&claim("0.499")), answer), Ok("REJECTED"));
     let statement_before = statement(&folder).unwrap();
     let certificate = serde_json::to_string(&statement_before.header("tests")).unwrap();
-    std::fs::write(folder.path().join("other.onnx"), NET().bytes()).unwrap();
+    std::fs::write(folder.path().join("other.onnx"), net(1.0).bytes()).unwrap();
     let after = statement(&folder).unwrap();
     let error = scalecheck::verify::verify(&after, certificate.as_bytes(), &Default::default()).err().unwrap();
     assert_eq!(error.code, Code::DataMismatch);
