@@ -27,7 +27,7 @@ fn cases(cases: u32) -> Runner {
 #[derive(Clone, Debug)]
 struct Net {
     layers: Vec<(Vec<Vec<f32>>, Vec<f32>)>,
-    /// What is added to every ReLU's output; where it is nothing, there is a sum of one.
+    /// What is added to every layer besides; where it is nothing, there is a sum of one operand.
     shift: Option<f32>,
 }
 
@@ -72,18 +72,15 @@ impl Net {
             let columns: Vec<f32> = (0..rows[0].len()).flat_map(|j| rows.iter().map(move |row| row[j])).collect();
             model =
                 model.f32(&w, &[rows[0].len() as i64, rows.len() as i64], &columns).f32(&b, &[bias.len() as i64], bias);
-            model = model.node("MatMul", &[&from, &w], &m).node("Add", &[&m, &b], &to);
+            let (sum, name, len) = (format!("a{k}"), format!("s{k}"), bias.len());
+            model = model.node("MatMul", &[&from, &w], &m).node("Add", &[&m, &b], &sum);
+            model = match self.shift {
+                Some(shift) => model.f32(&name, &[len as i64], &vec![shift; len]).node("Add", &[&sum, &name], &to),
+                None => model.node("Sum", &[&sum], &to),
+            };
             if k < last {
                 from = format!("h{k}");
-                let relu = format!("r{k}");
-                model = model.node("Relu", &[&to], &relu);
-                let (name, len) = (format!("s{k}"), bias.len());
-                model = match self.shift {
-                    Some(shift) => {
-                        model.f32(&name, &[len as i64], &vec![shift; len]).node("Add", &[&relu, &name], &from)
-                    }
-                    None => model.node("Sum", &[&relu], &from),
-                };
+                model = model.node("Relu", &[&to], &from);
             }
         }
         model.output("y").bytes()
@@ -96,10 +93,10 @@ impl Net {
             let row = |(row, b): (&Vec<f32>, &f32)| {
                 row.iter().zip(&v).map(|(w, x)| number(w) * x).sum::<Rational>() + number(b)
             };
-            v = rows.iter().zip(bias).map(row).collect();
+            let shift = self.shift.map_or_else(Rational::zero, |shift| number(&shift));
+            v = rows.iter().zip(bias).map(|layer| row(layer) + &shift).collect();
             if k + 1 < self.layers.len() {
-                let shift = self.shift.map_or_else(Rational::zero, |shift| number(&shift));
-                v = change(k + 1, v.into_iter().map(|x| x.max(Rational::zero()) + &shift).collect());
+                v = change(k + 1, v.into_iter().map(|x| x.max(Rational::zero())).collect());
             }
         }
         v

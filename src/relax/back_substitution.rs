@@ -64,12 +64,18 @@ impl Warm {
     }
 }
 
-/// The line above or below element `i` of the ReLU after `t`.
-fn line(graph: &Graph, state: &State, t: usize, i: usize, above: bool, alpha: Option<f64>) -> Line {
-    let c = graph.tensors[t].centre[i];
-    let (low, high) = state.range(graph, t, i);
+/// The line above or below element `i` of tensor `t`, what a ReLU makes of a tensor or of its change; and the deviation
+/// of that at which a line below touches.
+fn line(graph: &Graph, state: &State, t: usize, i: usize, above: bool, alpha: Option<f64>) -> (Line, f64) {
+    let from = match graph.tensors[t].op {
+        Op::ReluPair { base, change } => return Pair::new(graph, state, base, change, i).line(above, alpha),
+        Op::Relu(from) => from,
+        _ => t,
+    };
+    let c = graph.tensors[from].centre[i];
+    let (low, high) = state.range(graph, from, i);
     let clean = c.max(0.0);
-    match state.phase(graph, t, i) {
+    let line = match state.phase(graph, from, i) {
         Phase::Active => Line { slope: 1.0, offset: c - clean },
         Phase::Inactive => Line { slope: 0.0, offset: -clean },
         Phase::Unstable if above => {
@@ -77,10 +83,11 @@ fn line(graph: &Graph, state: &State, t: usize, i: usize, above: bool, alpha: Op
             Line { slope, offset: slope * (c - low) - clean }
         }
         Phase::Unstable => {
-            let slope = alpha.unwrap_or_else(|| state.default_slope(graph, t, i));
+            let slope = alpha.unwrap_or_else(|| state.default_slope(graph, from, i));
             Line { slope, offset: slope * c - clean }
         }
-    }
+    };
+    (line, -c)
 }
 
 /// Lines above |c + d|, as the checker chooses them.
@@ -146,35 +153,17 @@ pub fn upper_bounds(
                 }
                 trace.coefficients.insert(t, v);
             }
-            Op::ReluPair { base, change } => {
-                trace.coefficients.insert(t, v.clone());
-                let alpha = alphas.and_then(|a| a.get(change));
-                for i in 0..v.nrows() {
-                    let pair = Pair::new(graph, state, *base, *change, i);
-                    let (above, default) = (pair.line(true, None).0, pair.line(false, None).0);
-                    for k in 0..targets {
-                        let line = if v[(i, k)] >= 0.0 {
-                            above
-                        } else {
-                            alpha.map_or(default, |a| pair.line(false, Some(a[(i, k)])).0)
-                        };
-                        bound[k] += v[(i, k)] * line.offset;
-                        v[(i, k)] *= line.slope;
-                    }
-                }
-                pending.add(*change, v);
-            }
-            Op::Relu(from) => {
+            Op::Relu(from) | Op::ReluPair { change: from, .. } => {
                 trace.coefficients.insert(t, v.clone());
                 let alpha = alphas.and_then(|a| a.get(from));
                 for i in 0..v.nrows() {
-                    let above = line(graph, state, *from, i, true, None);
-                    let default = line(graph, state, *from, i, false, None);
+                    let (above, _) = line(graph, state, t, i, true, None);
+                    let (default, _) = line(graph, state, t, i, false, None);
                     for k in 0..targets {
                         let line = if v[(i, k)] >= 0.0 {
                             above
                         } else {
-                            alpha.map_or(default, |a| line(graph, state, *from, i, false, Some(a[(i, k)])))
+                            alpha.map_or(default, |a| line(graph, state, t, i, false, Some(a[(i, k)])).0)
                         };
                         bound[k] += v[(i, k)] * line.offset;
                         v[(i, k)] *= line.slope;
@@ -217,29 +206,8 @@ pub fn slope_gradient(graph: &Graph, state: &State, target: usize, alphas: &Alph
                 }
                 e.component_mul(&v.map(|v| if v < 0.0 { -1.0 } else { 1.0 }))
             }),
-            Op::ReluPair { base, change } => match (trace.coefficients.get(&t), &values[*change]) {
+            Op::Relu(from) | Op::ReluPair { change: from, .. } => match (trace.coefficients.get(&t), &values[*from]) {
                 (Some(v), Some(d)) => {
-                    let alpha = alphas.get(change);
-                    let slope = gradient.entry(*change).or_insert_with(|| DMatrix::zeros(v.nrows(), v.ncols()));
-                    let mut e = DMatrix::zeros(v.nrows(), v.ncols());
-                    for i in 0..v.nrows() {
-                        let pair = Pair::new(graph, state, *base, *change, i);
-                        for k in 0..v.ncols() {
-                            let above = v[(i, k)] >= 0.0;
-                            let (line, touches) = pair.line(above, alpha.map(|a| a[(i, k)]));
-                            e[(i, k)] = line.slope * d[(i, k)] + line.offset;
-                            if !above && pair.phase() == Phase::Unstable {
-                                slope[(i, k)] += v[(i, k)] * (d[(i, k)] - touches);
-                            }
-                        }
-                    }
-                    Some(e)
-                }
-                _ => None,
-            },
-            Op::Relu(from) => match (trace.coefficients.get(&t), &values[*from]) {
-                (Some(v), Some(d)) => {
-                    let centre = &graph.tensors[*from].centre;
                     let alpha = alphas.get(from);
                     let slope = gradient.entry(*from).or_insert_with(|| DMatrix::zeros(v.nrows(), v.ncols()));
                     let mut e = DMatrix::zeros(v.nrows(), v.ncols());
@@ -247,10 +215,10 @@ pub fn slope_gradient(graph: &Graph, state: &State, target: usize, alphas: &Alph
                         let unstable = state.phase(graph, *from, i) == Phase::Unstable;
                         for k in 0..v.ncols() {
                             let above = v[(i, k)] >= 0.0;
-                            let line = line(graph, state, *from, i, above, alpha.map(|a| a[(i, k)]));
+                            let (line, touches) = line(graph, state, t, i, above, alpha.map(|a| a[(i, k)]));
                             e[(i, k)] = line.slope * d[(i, k)] + line.offset;
                             if unstable && !above {
-                                slope[(i, k)] += v[(i, k)] * (d[(i, k)] + centre[i]);
+                                slope[(i, k)] += v[(i, k)] * (d[(i, k)] - touches);
                             }
                         }
                     }
