@@ -116,7 +116,7 @@ impl Network {
     }
 
     /// True if both networks compute alike but for the values of their constants: tensor by tensor the same operation on
-    /// the same earlier tensors, with the same shapes.
+    /// the same earlier tensors, with the same shapes. A name that both have stands for the same tensor.
     pub fn is_like(&self, other: &Network) -> bool {
         let alike = |(a, b): (&Node, &Node)| match (&a.op, &b.op) {
             (Op::Input, Op::Input) => a.elements() == b.elements(),
@@ -132,6 +132,7 @@ impl Network {
         self.nodes.len() == other.nodes.len()
             && self.outputs == other.outputs
             && self.nodes.iter().zip(&other.nodes).all(alike)
+            && self.by_name.iter().all(|(name, node)| other.find(name).is_none_or(|found| found == *node))
     }
 }
 

@@ -451,6 +451,24 @@ fn a_bias_of_the_other_model_alone_counts() {
     }
 }
 
+/// Two outputs that differ, and that the other model has the other way round: compared by name, not by place.
+#[test]
+fn a_name_is_the_same_output_in_both_models() {
+    let twice = |first: &str, second: &str| {
+        let model = Model::new(&[1, 1]).f32("v", &[], &[1.5]).f32("w", &[], &[2.0]);
+        let model = model.node("Mul", &["x", "v"], first).node("Mul", &["x", "w"], second);
+        model.output(first).output(second).bytes()
+    };
+    let output = "[output]\ntensor = \"a\"\ntolerance = \"1/100\"\n";
+    let folder = files(&format!("replace = \"other.onnx\"\n[inputs]\npoint = [1]\nradius = 1\n{output}"));
+    let write = |name: &str, bytes: Vec<u8>| std::fs::write(folder.path().join(name), bytes).unwrap();
+    write("model.onnx", twice("a", "b"));
+    for (other, word) in [(twice("a", "b"), "VERIFIED"), (twice("b", "a"), "REJECTED")] {
+        write("other.onnx", other);
+        assert_eq!(verdict(&folder, proven(&folder)), Ok(word));
+    }
+}
+
 #[test]
 fn stored_weights_may_be_quantised() {
     let quantised = |axis: i64, scale: &[f32], zero: &[i64]| {
