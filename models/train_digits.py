@@ -141,24 +141,25 @@ def train(x, labels, sizes=SIZES, disturb=noisy_pixels, after_epoch=None):
     return arrays(params)
 
 
-def export_onnx(params, path, producer="train_digits.py"):
+def export_onnx(params, path, producer="train_digits.py", output="logits"):
     """Write the network as Gemm and Relu nodes, named after the file."""
-    names = [*(f"hidden{i + 1}" for i in range(len(params) - 1)), "logits"]
+    names = [*(f"hidden{i + 1}" for i in range(len(params) - 1)), output]
+    outputs, inputs = len(params[-1][0]), params[0][0].shape[1]
     nodes, tensors, source = [], [], "input"
     for name, (weight, bias) in zip(names, params):
         tensors.append(numpy_helper.from_array(weight, f"{name}.weight"))
         tensors.append(numpy_helper.from_array(bias, f"{name}.bias"))
-        target = name if name == "logits" else f"{name}.pre"
-        inputs = [source, f"{name}.weight", f"{name}.bias"]
-        nodes.append(helper.make_node("Gemm", inputs, [target], f"{name}.gemm", transB=1))
-        if name != "logits":
+        target = name if name == output else f"{name}.pre"
+        read = [source, f"{name}.weight", f"{name}.bias"]
+        nodes.append(helper.make_node("Gemm", read, [target], f"{name}.gemm", transB=1))
+        if name != output:
             nodes.append(helper.make_node("Relu", [target], [name], f"{name}.relu"))
         source = name
     graph = helper.make_graph(
         nodes,
         path.stem,
-        [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["batch", 64])],
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 10])],
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["batch", inputs])],
+        [helper.make_tensor_value_info(output, TensorProto.FLOAT, ["batch", outputs])],
         tensors,
     )
     opset = helper.make_opsetid("", 13)

@@ -33,8 +33,8 @@ pub fn prove_rows(
             done();
             return Ok(outcome);
         }
-        let outcome =
-            prove((setting, rows[r]), &problem, &settings[setting].property, &maps, config).with_context(|| {
+        let outcome = prove((setting, rows[r]), &problem, &settings[setting].property, &maps, config, progress)
+            .with_context(|| {
                 format!(
                     "setting {setting}, row {}: the checker refused the prover's own proof; please report this",
                     rows[r]

@@ -31,12 +31,14 @@ pub enum Method {
     Alpha,
     /// The LP (triangle) relaxation; its duals become slopes and multipliers.
     Lp,
+    /// Cases, by branch and bound.
+    Branch,
 }
 
 /// Which methods are tried.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Choice {
-    /// In order of cost, until one decides the claim.
+    /// In order of cost, until one decides the claim; branch and bound only if the time is limited.
     #[default]
     Auto,
     /// Every method, and the tightest answer is kept.
@@ -45,6 +47,7 @@ pub enum Choice {
     Crown,
     Alpha,
     Lp,
+    Branch,
 }
 
 impl Choice {
@@ -53,7 +56,7 @@ impl Choice {
             Choice::Auto => &[Method::Crown, Method::Alpha, Method::Lp],
             Choice::All => &[Method::Interval, Method::Crown, Method::Alpha, Method::Lp],
             Choice::Interval => &[Method::Interval],
-            Choice::Crown => &[Method::Crown],
+            Choice::Crown | Choice::Branch => &[Method::Crown],
             Choice::Alpha => &[Method::Alpha],
             Choice::Lp => &[Method::Lp],
         }
@@ -138,6 +141,7 @@ pub fn prove(
     property: &Property,
     maps: &Maps,
     config: &Config,
+    progress: &(dyn Fn(branch::Progress) + Sync),
 ) -> Result<Outcome, Error> {
     let graph = Graph::new(problem, maps, false);
     let (state, improved) = back_substitution::crown(&graph);
@@ -187,6 +191,10 @@ pub fn prove(
             outcome.answer = Some(Answer { proof: Some(best.proof), ..answer });
         }
     }
+    let branches = config.method == Choice::Branch || (config.method == Choice::Auto && config.deadline.is_some());
+    if outcome.status == Status::Unknown && branches {
+        by_cases(problem, property, &graph, config, progress, &mut outcome)?;
+    }
     Ok(outcome)
 }
 
@@ -202,25 +210,47 @@ pub fn decide(
     progress: &(dyn Fn(branch::Progress) + Sync),
 ) -> Result<Outcome, Error> {
     let graph = Graph::new(problem, maps, false);
-    let stop = branch::Stop { deadline: config.deadline, interrupted: &INTERRUPTED, progress };
-    let exact = |point: &[Vec<f64>]| exact_point(problem, &graph, point);
-    let confirm = |point: &[Vec<f64>]| exact(point).is_some_and(|point| witness::check(problem, &point).is_ok());
     let mut outcome = Outcome::unknown(0, row);
-    let answer = Answer { row, ..Answer::default() };
-    match branch::search(problem, &graph, &stop, &confirm)? {
+    by_cases(problem, &Property::Unsafe, &graph, config, progress, &mut outcome)?;
+    Ok(outcome)
+}
+
+/// Branch and bound on what is still unknown.
+fn by_cases(
+    problem: &Problem,
+    property: &Property,
+    graph: &Graph,
+    config: &Config,
+    progress: &(dyn Fn(branch::Progress) + Sync),
+    outcome: &mut Outcome,
+) -> Result<(), Error> {
+    let stop = branch::Stop { deadline: config.deadline, interrupted: &INTERRUPTED, progress };
+    let exact = |point: &[Vec<f64>]| exact_point(problem, graph, point);
+    let confirm = |point: &[Vec<f64>]| exact(point).is_some_and(|point| witness::check(problem, &point).is_ok());
+    let answer = Answer { setting: outcome.setting, row: outcome.row, ..Answer::default() };
+    match branch::search(problem, graph, &stop, &confirm)? {
         Some(branch::End::Reached(point)) => {
             if let Some(point) = exact(&point) {
-                outcome.answer = Some(Answer { witness: Some(witness_text(problem, &point)), ..answer });
+                let text = witness_text(problem, &point);
+                outcome.answer = Some(Answer { witness: Some(text.clone()), ..answer });
                 outcome.status = Status::Refuted;
+                if *property != Property::Unsafe {
+                    outcome.attacked = Some((attacked_reach(problem, property, &point), text));
+                }
             }
         }
-        Some(branch::End::Proven(proof)) => {
+        Some(branch::End::Proven(proof, slack)) => {
             outcome.status = Status::Certified;
+            if *property != Property::Unsafe {
+                outcome.proven.push((Method::Branch, proven_reach(problem, property, &slack)));
+                outcome.proof = Some((*proof).clone());
+            }
             outcome.answer = Some(Answer { proof: Some(*proof), ..answer });
         }
-        Some(branch::End::Unknown) | None => {}
+        Some(branch::End::Unknown) => {}
+        None => outcome.skipped.push(Method::Branch),
     }
-    Ok(outcome)
+    Ok(())
 }
 
 /// A point of the domain as a certificate writes it: the input, where that varies, and the perturbations.
@@ -313,7 +343,7 @@ fn attempt(
         improved.iter().flat_map(|improved| refinements(&mut builder, graph, improved)).collect();
     let mut close = vec![CloseText::default(); graph.halfspaces.len()];
     match method {
-        Method::Interval => {}
+        Method::Interval | Method::Branch => {}
         Method::Crown => {
             let mut warm = Warm::many(graph);
             let (_, trace) =

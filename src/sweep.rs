@@ -163,7 +163,7 @@ pub fn explore(
             None => {
                 let setting = &statement.claim().settings[s];
                 let problem = statement.problem(s, rows[r], &clean[r])?;
-                let outcome = prove((s, rows[r]), &problem, &setting.property, &maps, config)
+                let outcome = prove((s, rows[r]), &problem, &setting.property, &maps, config, &|_| {})
                     .context("the checker refused the prover's own proof; please report this")?;
                 let proven = outcome.tightest(&setting.property).map(ToString::to_string).zip(outcome.proof.clone());
                 let attacked = outcome.attacked.map(|(reach, witness)| (reach.to_string(), witness));

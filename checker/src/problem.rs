@@ -614,6 +614,7 @@ impl<'a> Builder<'a> {
         other: &Network,
         values: &[Exact],
     ) -> Result<Problem> {
+        problem.names.insert(self.network.input().name.clone(), input);
         let mut ends = Vec::new();
         for (network, centres, prefix) in [(self.network, self.centres, ""), (other, values, "replace:")] {
             let end = if prefix.is_empty() { Ok(output) } else { other_output(self.setting, other) }?;

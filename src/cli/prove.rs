@@ -196,7 +196,7 @@ fn print_table(statement: &Statement, outcomes: &[Outcome], path: Option<&Path>,
             println!("{side}: the {}; attacks are evaluated and proofs checked exactly.", measure(property));
         }
     }
-    for method in [Method::Interval, Method::Crown, Method::Alpha, Method::Lp] {
+    for method in [Method::Interval, Method::Crown, Method::Alpha, Method::Lp, Method::Branch] {
         let mut rows: Vec<usize> = outcomes.iter().filter(|o| o.skipped.contains(&method)).map(|o| o.row).collect();
         rows.sort_unstable();
         rows.dedup();
@@ -238,6 +238,7 @@ fn name(method: Method) -> &'static str {
         Method::Crown => "crown",
         Method::Alpha => "alpha",
         Method::Lp => "lp",
+        Method::Branch => "branch",
     }
 }
 

@@ -6,16 +6,24 @@
 
 use crate::emit::nearest;
 use crate::graph::{Graph, Op, Pending, sum};
+use crate::relax::Line;
+use crate::relax::pair::{self, Pair};
 use nalgebra::DMatrix;
+use scalecheck::rules::relu::Phase;
 use std::sync::Arc;
 
 pub type Matrix = DMatrix<f64>;
 
-/// A tensor that feeds ReLUs.
+/// A tensor that feeds ReLUs, or is a change of one.
 pub struct Layer {
     pub tensor: usize,
     pub centre: Vec<f64>,
+    /// What the ReLU makes of the centre.
     clean: Vec<f64>,
+    /// Of a change, the layer that it is a change of.
+    pub base: Option<usize>,
+    /// Layers that are changes of this one.
+    pub changes: Vec<usize>,
 }
 
 /// What a case knows of a layer: ranges of the actual values, and the lines above that follow from them.
@@ -27,13 +35,20 @@ pub struct Range {
     /// Lower slopes: of stable neurons the only one, of others what the checker takes by default.
     pub default: Vec<f64>,
     pub unstable: Vec<u32>,
+    /// Of a change, what else its lines depend on; else nothing.
+    pairs: Vec<Pair>,
 }
 
 impl Range {
-    pub fn new(layer: &Layer, low: Vec<f64>, high: Vec<f64>) -> Self {
+    /// Of a change, `base` is the layer that it is a change of, with what the case knows of that.
+    pub fn new(layer: &Layer, low: Vec<f64>, high: Vec<f64>, base: Option<(&Layer, &Range)>) -> Self {
         let n = low.len();
-        let mut range =
-            Range { low, high, slope: vec![0.0; n], offset: vec![0.0; n], default: vec![0.0; n], unstable: vec![] };
+        let (slope, offset, default) = (vec![0.0; n], vec![0.0; n], vec![0.0; n]);
+        let mut range = Range { low, high, slope, offset, default, unstable: vec![], pairs: vec![] };
+        if let Some((base, known)) = base {
+            range.add_pairs(layer, base, known);
+            return range;
+        }
         for i in 0..n {
             let (c, clean) = (layer.centre[i], layer.clean[i]);
             let (low, high) = (range.low[i], range.high[i]);
@@ -51,23 +66,31 @@ impl Range {
         range
     }
 
-    /// The range in the case that neuron `i` is active, or inactive.
-    pub fn split(&self, layer: &Layer, i: usize, active: bool) -> Self {
-        let (mut low, mut high) = (self.low.clone(), self.high.clone());
-        if active {
-            low[i] = low[i].max(0.0);
-        } else {
-            high[i] = high[i].min(0.0);
+    fn add_pairs(&mut self, layer: &Layer, base: &Layer, known: &Range) {
+        for i in 0..self.low.len() {
+            let (u, w) = ((known.low[i], known.high[i]), (self.low[i], self.high[i]));
+            let pair = Pair::at(u, base.centre[i], w, layer.centre[i]);
+            let (line, _) = pair.line(true, None);
+            (self.slope[i], self.offset[i], self.default[i]) = (line.slope, line.offset, pair.default_slope(false));
+            if pair.phase() == Phase::Unstable {
+                self.unstable.push(i as u32);
+            }
+            self.pairs.push(pair);
         }
-        Range::new(layer, low, high)
     }
 
     pub fn is_unstable(&self, i: usize) -> bool {
-        self.low[i] < 0.0 && self.high[i] > 0.0
+        match self.pairs.get(i) {
+            Some(pair) => pair.phase() == Phase::Unstable,
+            None => self.low[i] < 0.0 && self.high[i] > 0.0,
+        }
     }
 
-    /// Widest gap between ReLU `i` and the line above it.
+    /// Widest gap between ReLU `i` and the line above it, or of a change between the lines above and below.
     pub fn gap(&self, i: usize) -> f64 {
+        if let Some(pair) = self.pairs.get(i) {
+            return pair.gap();
+        }
         let (low, high) = (self.low[i], self.high[i]);
         if self.is_unstable(i) { -low * high / (high - low) } else { 0.0 }
     }
@@ -87,8 +110,25 @@ impl Case {
     /// The case in which neuron `i` of layer `l` is active, or inactive.
     pub fn split(&self, engine: &Engine<'_>, l: usize, i: usize, active: bool) -> Case {
         let mut case = self.clone();
-        case.ranges[l] = Arc::new(case.ranges[l].split(&engine.layers[l], i, active));
+        let (mut low, mut high) = (self.ranges[l].low.clone(), self.ranges[l].high.clone());
+        if active {
+            low[i] = low[i].max(0.0);
+        } else {
+            high[i] = high[i].min(0.0);
+        }
+        case.set(&engine.layers, l, low, high);
         case
+    }
+
+    /// Replaces what the case knows of a layer, and with it the lines of changes of that layer.
+    pub fn set(&mut self, layers: &[Layer], l: usize, low: Vec<f64>, high: Vec<f64>) {
+        let base = layers[l].base.map(|base| (&layers[base], &*self.ranges[base]));
+        self.ranges[l] = Arc::new(Range::new(&layers[l], low, high, base));
+        for &change in &layers[l].changes {
+            let own = &self.ranges[change];
+            let base = Some((&layers[l], &*self.ranges[l]));
+            self.ranges[change] = Arc::new(Range::new(&layers[change], own.low.clone(), own.high.clone(), base));
+        }
     }
 }
 
@@ -131,7 +171,7 @@ pub struct Primal {
     pub slopes: Vec<Option<Matrix>>,
     /// Actual values of layers.
     pub actual: Vec<Option<Matrix>>,
-    /// Coefficient times the gap between line and ReLU, by layer.
+    /// Coefficient times the gap between line and ReLU, by layer; zero for changes.
     pub gaps: Vec<Option<Matrix>>,
 }
 
@@ -149,10 +189,12 @@ impl Trace {
         self.maximiser.iter().map(of).collect()
     }
 
-    /// Coefficients at the first ReLU of a layer.
+    /// Coefficients at the first ReLU of a layer, or at what it makes of the change that the layer is.
     pub fn coefficients(&self, engine: &Engine<'_>, layer: usize) -> Option<&Matrix> {
         let of = |(t, at): (usize, &Option<Matrix>)| match engine.graph.tensors[t].op {
-            Op::Relu(from) if from == engine.layers[layer].tensor => at.is_some().then_some(t),
+            Op::Relu(from) | Op::ReluPair { change: from, .. } if from == engine.layers[layer].tensor => {
+                at.is_some().then_some(t)
+            }
             _ => None,
         };
         self.at.iter().enumerate().find_map(of).and_then(|t| self.at[t].as_ref())
@@ -171,20 +213,38 @@ impl<'g> Engine<'g> {
         Targets { tensor: graph.output, coefficients, cases, of }
     }
 
-    /// `None` if the graph has something that the batched passes do not know: changed weights, inputs that vary, or
-    /// variables that keep to a subspace.
+    /// `None` if the graph has something that the batched passes do not know: changed weights, variables that keep to a
+    /// subspace, or a change of several tensors. A known range of a tensor is not used.
     pub fn new(graph: &'g Graph) -> Option<Self> {
-        let plain = graph.blocks.iter().all(|b| b.subspace.is_none() && b.tied.is_none()) && graph.ranged.is_none();
-        let known = graph.tensors.iter().all(|t| !matches!(t.op, Op::Weights(_) | Op::ReluPair { .. }));
+        let plain = graph.blocks.iter().all(|b| b.subspace.is_none() && b.tied.is_none());
+        let known = graph.tensors.iter().all(|t| match t.op {
+            Op::Weights(_) => false,
+            Op::Relu(from) => graph.bases[from].is_none(),
+            Op::ReluPair { base, change } => graph.bases[change] == Some(base) && graph.bases[base].is_none(),
+            Op::Variables(_) | Op::Affine(_) => true,
+        });
         (plain && known).then_some(())?;
-        let (mut layers, mut layer_of) = (Vec::new(), vec![None; graph.tensors.len()]);
+        let (mut layers, mut layer_of): (Vec<Layer>, _) = (Vec::new(), vec![None; graph.tensors.len()]);
         for tensor in super::pre_activations(graph) {
-            let centre = graph.tensors[tensor].centre.clone();
-            let clean = centre.iter().map(|c| c.max(0.0)).collect();
             layer_of[tensor] = Some(layers.len());
-            layers.push(Layer { tensor, centre, clean });
+            let centre = graph.tensors[tensor].centre.clone();
+            layers.push(Layer { tensor, centre, clean: vec![], base: None, changes: vec![] });
+        }
+        for l in 0..layers.len() {
+            let base = graph.bases[layers[l].tensor].and_then(|base| layer_of[base]);
+            if let Some(base) = base {
+                layers[base].changes.push(l);
+            }
+            let clean = |(i, &c): (usize, &f64)| base.map_or(c.max(0.0), |b| pair::change(layers[b].centre[i], c));
+            layers[l].clean = layers[l].centre.iter().enumerate().map(clean).collect();
+            layers[l].base = base;
         }
         Some(Engine { graph, layers, layer_of })
+    }
+
+    /// Whether the graph compares two networks, or a network at two inputs.
+    pub fn has_changes(&self) -> bool {
+        self.layers.iter().any(|layer| layer.base.is_some())
     }
 
     /// Upper bounds of all targets. `alphas` replaces the default slopes; `betas` has a list a column, or is empty.
@@ -215,8 +275,8 @@ impl<'g> Engine<'g> {
                     trace.variables[*block] = Some(v);
                 }
                 Op::Affine(terms) => terms.iter().for_each(|(p, map)| pending.add(*p, map.transposed(&v))),
-                Op::Weights(_) | Op::ReluPair { .. } => {}
-                Op::Relu(from) => {
+                Op::Weights(_) => {}
+                Op::Relu(from) | Op::ReluPair { change: from, .. } => {
                     let Some(layer) = self.layer_of[*from] else { continue };
                     let mut down = Matrix::zeros(v.nrows(), columns);
                     let (centre, clean) = (&self.layers[layer].centre, &self.layers[layer].clean);
@@ -228,6 +288,16 @@ impl<'g> Engine<'g> {
                         let (slope, offset) = (&range.slope[..n], &range.offset[..n]);
                         let (alpha, centre, clean) = (&alpha[..n], &centre[..n], &clean[..n]);
                         let mut constant = 0.0;
+                        if !range.pairs.is_empty() {
+                            for i in 0..n {
+                                let own = (v[i] < 0.0).then(|| range.pairs[i].line(false, Some(alpha[i])).0);
+                                let line = own.unwrap_or(Line { slope: slope[i], offset: offset[i] });
+                                constant += v[i] * line.offset;
+                                down[i] = v[i] * line.slope;
+                            }
+                            *bound += constant;
+                            continue;
+                        }
                         // By index, the loop is vectorised.
                         #[allow(clippy::needless_range_loop)]
                         for i in 0..n {
@@ -243,6 +313,15 @@ impl<'g> Engine<'g> {
                     pending.add(*from, down);
                 }
             }
+        }
+        // Variables that the targets do not depend on but through ranges: the middle of the case.
+        for (block, maximiser) in trace.maximiser.iter_mut().enumerate().filter(|(_, m)| m.is_none()) {
+            let n = graph.blocks[block].lower.len();
+            let middle = |i: usize, k: usize| {
+                let domain = targets.cases[targets.of[k]].domain.as_ref();
+                domain.map_or(0.0, |d| f64::midpoint(d[block].0[i], d[block].1[i]))
+            };
+            *maximiser = Some(Matrix::from_fn(n, columns, middle));
         }
         (bound, trace)
     }
@@ -283,48 +362,59 @@ impl<'g> Engine<'g> {
                         terms.iter().map(|(p, map)| values[*p].as_ref().map(|x| map.apply(x))).collect();
                     parts.map(|parts| sum(parts.into_iter()))
                 }
-                Op::Affine(_) | Op::Weights(_) | Op::ReluPair { .. } => None,
-                Op::Relu(from) => match (&trace.at[t], &values[*from], self.layer_of[*from]) {
-                    (Some(v), Some(d), Some(layer)) => {
-                        let (centre, clean) = (&self.layers[layer].centre, &self.layers[layer].clean);
-                        let n = v.nrows();
-                        let (mut e, mut slopes, mut gaps) =
-                            (Matrix::zeros(n, columns), Matrix::zeros(n, columns), Matrix::zeros(n, columns));
-                        for k in 0..columns {
-                            let range = &targets.cases[targets.of[k]].ranges[layer];
-                            for i in 0..n {
-                                let (v, d) = (v[(i, k)], d[(i, k)]);
-                                let actual = d + centre[i];
-                                let below = v < 0.0;
-                                let value = if below {
-                                    let alpha = alphas.map_or(range.default[i], |a| a[layer][(i, k)]);
-                                    alpha * actual - clean[i]
-                                } else {
-                                    range.slope[i] * d + range.offset[i]
-                                };
-                                e[(i, k)] = value;
-                                if range.is_unstable(i) {
-                                    if below {
-                                        slopes[(i, k)] = v * actual;
+                Op::Affine(_) | Op::Weights(_) => None,
+                Op::Relu(from) | Op::ReluPair { change: from, .. } => {
+                    match (&trace.at[t], &values[*from], self.layer_of[*from]) {
+                        (Some(v), Some(d), Some(layer)) => {
+                            let (centre, clean) = (&self.layers[layer].centre, &self.layers[layer].clean);
+                            let n = v.nrows();
+                            let (mut e, mut slopes, mut gaps) =
+                                (Matrix::zeros(n, columns), Matrix::zeros(n, columns), Matrix::zeros(n, columns));
+                            for k in 0..columns {
+                                let range = &targets.cases[targets.of[k]].ranges[layer];
+                                for i in 0..n {
+                                    let (v, d) = (v[(i, k)], d[(i, k)]);
+                                    let actual = d + centre[i];
+                                    let below = v < 0.0;
+                                    if let (Some(pair), true) = (range.pairs.get(i), below) {
+                                        let alpha = alphas.map_or(range.default[i], |a| a[layer][(i, k)]);
+                                        let (line, touches) = pair.line(false, Some(alpha));
+                                        e[(i, k)] = line.slope * d + line.offset;
+                                        if pair.phase() == Phase::Unstable {
+                                            slopes[(i, k)] = v * (d - touches);
+                                        }
+                                        continue;
                                     }
-                                    gaps[(i, k)] = v * (value - (actual.max(0.0) - clean[i]));
+                                    let value = if below {
+                                        let alpha = alphas.map_or(range.default[i], |a| a[layer][(i, k)]);
+                                        alpha * actual - clean[i]
+                                    } else {
+                                        range.slope[i] * d + range.offset[i]
+                                    };
+                                    e[(i, k)] = value;
+                                    if range.pairs.is_empty() && range.is_unstable(i) {
+                                        if below {
+                                            slopes[(i, k)] = v * actual;
+                                        }
+                                        gaps[(i, k)] = v * (value - (actual.max(0.0) - clean[i]));
+                                    }
                                 }
                             }
+                            let mut actual = d.clone();
+                            for mut column in actual.column_iter_mut() {
+                                column.iter_mut().zip(centre).for_each(|(d, c)| *d += c);
+                            }
+                            primal.slopes[layer] = Some(match primal.slopes[layer].take() {
+                                Some(earlier) => earlier + slopes,
+                                None => slopes,
+                            });
+                            primal.gaps[layer] = Some(gaps);
+                            primal.actual[layer] = Some(actual);
+                            Some(e)
                         }
-                        let mut actual = d.clone();
-                        for mut column in actual.column_iter_mut() {
-                            column.iter_mut().zip(centre).for_each(|(d, c)| *d += c);
-                        }
-                        primal.slopes[layer] = Some(match primal.slopes[layer].take() {
-                            Some(earlier) => earlier + slopes,
-                            None => slopes,
-                        });
-                        primal.gaps[layer] = Some(gaps);
-                        primal.actual[layer] = Some(actual);
-                        Some(e)
+                        _ => None,
                     }
-                    _ => None,
-                },
+                }
             };
             values.push(value);
         }

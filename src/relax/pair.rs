@@ -66,6 +66,13 @@ impl Pair {
         }
     }
 
+    /// Widest gap between the lines above and below, whose slopes are the default ones.
+    pub fn gap(&self) -> f64 {
+        let ((above, _), (below, _)) = (self.line(true, None), self.line(false, None));
+        let at = |w: f64| (above.slope - below.slope) * (w - self.k) + above.offset - below.offset;
+        at(self.w.0).max(at(self.w.1)).max(0.0)
+    }
+
     /// The line above or below, and the deviation of the change at which it touches. `alpha` is the slope below.
     pub fn line(&self, above: bool, alpha: Option<f64>) -> (Line, f64) {
         let own = alpha.filter(|_| !above && self.phase() == Phase::Unstable);

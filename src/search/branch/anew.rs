@@ -2,8 +2,7 @@
 
 use super::tree::Refinement;
 use super::variables::Search;
-use crate::relax::batch::{Case, Matrix, Range, Targets, Trace};
-use std::sync::Arc;
+use crate::relax::batch::{Case, Matrix, Targets, Trace};
 
 /// A neuron to be bounded anew, and what its relaxation costs the open cells.
 pub struct Row {
@@ -15,14 +14,18 @@ impl Search<'_, '_> {
     /// The unstable neurons of every case and layer that have a part in the bound of an open cell.
     pub fn unstable(&self, cases: &[&Case], best: &[(usize, usize, usize)], trace: &Trace) -> Vec<Vec<Vec<Row>>> {
         let layer = |case: usize, l: usize| {
-            let (Some(v), range) = (trace.coefficients(self.engine, l), &cases[case].ranges[l]) else { return vec![] };
-            let row = |&i: &u32| {
-                let neuron = i as usize;
-                let of_case = best.iter().filter(|b| b.0 == case);
-                let weight: f64 = of_case.map(|b| v[(neuron, b.2)].abs()).sum();
-                Row { neuron, score: weight * range.gap(neuron) }
-            };
-            range.unstable.iter().map(row).filter(|row| row.score > 0.0).collect()
+            let mut scores = vec![0.0; self.engine.layers[l].centre.len()];
+            // The lines of a change depend on what it is a change of.
+            for l in [l].iter().chain(&self.engine.layers[l].changes) {
+                let (Some(v), range) = (trace.coefficients(self.engine, *l), &cases[case].ranges[*l]) else { continue };
+                for i in range.unstable.iter().map(|&i| i as usize) {
+                    let of_case = best.iter().filter(|b| b.0 == case);
+                    let weight: f64 = of_case.map(|b| v[(i, b.2)].abs()).sum();
+                    scores[i] += weight * range.gap(i);
+                }
+            }
+            let rows = scores.into_iter().enumerate().map(|(neuron, score)| Row { neuron, score });
+            rows.filter(|row| row.score > 0.0).collect()
         };
         let layers = |case| (0..self.engine.layers.len()).map(|l| layer(case, l)).collect();
         (0..cases.len()).map(layers).collect()
@@ -34,7 +37,9 @@ impl Search<'_, '_> {
         let engine = self.engine;
         let zeros: Vec<Vec<f64>> = engine.graph.blocks.iter().map(|b| vec![0.0; b.lower.len()]).collect();
         let mut influence = vec![zeros; cases.len()];
-        let mut refine: Vec<Vec<Refinement>> = vec![vec![]; cases.len()];
+        // By case and layer: neurons whose bounds are stated, of one side or of both.
+        let mut stated: Vec<Vec<Vec<(usize, Option<bool>)>>> = vec![vec![vec![]; engine.layers.len()]; cases.len()];
+        let inherited = cases.to_vec();
         for (l, layer) in engine.layers.iter().enumerate() {
             let rows =
                 || chosen.iter().enumerate().flat_map(|(case, layers)| layers[l].iter().map(move |row| (case, row)));
@@ -53,7 +58,7 @@ impl Search<'_, '_> {
             let (bound, trace) = engine.bound(&targets, None, &[]);
             for (k, (case, row)) in rows().enumerate() {
                 let range = &cases[case].ranges[l];
-                let share = row.score / (range.high[row.neuron] - range.low[row.neuron]);
+                let share = row.score / (range.high[row.neuron] - range.low[row.neuron]).max(f64::MIN_POSITIVE);
                 for (influence, v) in influence[case].iter_mut().zip(&trace.variables) {
                     let Some(v) = v else { continue };
                     for (j, influence) in influence.iter_mut().enumerate() {
@@ -65,32 +70,76 @@ impl Search<'_, '_> {
             for (case, layers) in chosen.iter().enumerate() {
                 let range = &cases[case].ranges[l];
                 let (mut low, mut high) = (range.low.clone(), range.high.clone());
-                let (mut below, mut above, mut both) = (vec![], vec![], vec![]);
                 for &Row { neuron, .. } in &layers[l] {
                     let found_low = low[neuron].max(layer.centre[neuron] - bound[k + 1]);
                     let found_high = high[neuron].min(layer.centre[neuron] + bound[k]);
                     k += 2;
-                    // Of a neuron that turns out to be stable, one side says so.
-                    if found_low >= 0.0 {
+                    // Of a neuron that turns out to be stable, one side says so, unless it has a part in a change.
+                    let alone = layer.base.is_none() && layer.changes.is_empty();
+                    if alone && found_low >= 0.0 {
                         low[neuron] = found_low;
-                        below.push(neuron);
-                    } else if found_high <= 0.0 {
+                        stated[case][l].push((neuron, Some(false)));
+                    } else if alone && found_high <= 0.0 {
                         high[neuron] = found_high;
-                        above.push(neuron);
+                        stated[case][l].push((neuron, Some(true)));
                     } else if (found_low, found_high) != (low[neuron], high[neuron]) {
                         (low[neuron], high[neuron]) = (found_low, found_high);
-                        both.push(neuron);
+                        stated[case][l].push((neuron, None));
                     }
                 }
-                for (rows, side) in [(below, Some(false)), (above, Some(true)), (both, None)] {
-                    if !rows.is_empty() {
-                        refine[case].push(Refinement { tensor: layer.tensor, rows, side, slopes: None });
-                    }
+                cases[case].set(&engine.layers, l, low, high);
+                if let Some(base) = layer.base {
+                    self.one_side(&inherited[case], &mut cases[case], (base, l), &mut stated[case]);
                 }
-                cases[case].ranges[l] = Arc::new(Range::new(layer, low, high));
             }
         }
-        (refine, influence)
+        let refinements = |stated: Vec<Vec<(usize, Option<bool>)>>| {
+            let of_layer = |(l, stated): (usize, Vec<(usize, Option<bool>)>)| {
+                let of_side = move |side: Option<bool>| {
+                    let rows: Vec<usize> = stated.iter().filter(|s| s.1 == side).map(|s| s.0).collect();
+                    let tensor = engine.layers[l].tensor;
+                    (!rows.is_empty()).then_some(Refinement { tensor, rows, side, slopes: None })
+                };
+                [Some(false), Some(true), None].into_iter().filter_map(of_side)
+            };
+            stated.into_iter().enumerate().flat_map(of_layer).collect()
+        };
+        (stated.into_iter().map(refinements).collect(), influence)
+    }
+
+    /// Of a ReLU that turns out to be stable before and after a change, one side of both says so; what is inherited stands
+    /// for the other sides. Only if the layer has no other change.
+    fn one_side(
+        &self,
+        inherited: &Case,
+        case: &mut Case,
+        (base, change): (usize, usize),
+        stated: &mut [Vec<(usize, Option<bool>)>],
+    ) {
+        let layers = &self.engine.layers;
+        if layers[base].changes.len() > 1 {
+            return;
+        }
+        let ranges = [base, change].map(|l| (case.ranges[l].low.clone(), case.ranges[l].high.clone()));
+        let mut ranges = ranges;
+        for ((low, high), l) in ranges.iter_mut().zip([base, change]) {
+            for (neuron, side) in &mut stated[l] {
+                let i = *neuron;
+                if case.ranges[change].is_unstable(i) {
+                    continue;
+                }
+                if case.ranges[base].low[i] >= 0.0 {
+                    high[i] = inherited.ranges[l].high[i];
+                    *side = Some(false);
+                } else {
+                    low[i] = inherited.ranges[l].low[i];
+                    *side = Some(true);
+                }
+            }
+        }
+        let [(base_low, base_high), (low, high)] = ranges;
+        case.set(layers, base, base_low, base_high);
+        case.set(layers, change, low, high);
     }
 
     /// Leaves out refinements of the last layer that closed cases do without: nothing but the cells' own bounds depends on
@@ -115,6 +164,7 @@ impl Search<'_, '_> {
                 let of_column = |v: f64| match v >= 0.0 {
                     true => v * (old.gap(i) - new.gap(i)),
                     // A line below changes only with the side that its slope is chosen by.
+                    false if layer.base.is_some() => -v * (old.gap(i) - new.gap(i)),
                     false if old.default[i] == new.default[i] => 0.0,
                     false => -v * old.high[i].min(-old.low[i]),
                 };
@@ -134,7 +184,7 @@ impl Search<'_, '_> {
                     (low[i], high[i]) = (new.low[i], new.high[i]);
                 }
                 let mut case = cases[trial.case].clone();
-                case.ranges[last] = Arc::new(Range::new(layer, low, high));
+                case.set(&engine.layers, last, low, high);
                 case
             };
             let tried: Vec<Case> = trials.iter().map(with_some).collect();

@@ -66,7 +66,22 @@ fn gradient(
                 }
                 pending.add(*from, v);
             }
-            Op::Weights(_) | Op::ReluPair { .. } => {}
+            Op::ReluPair { base, change } => {
+                let mut both = (v.clone(), v.clone());
+                for (k, v) in v.column_iter().enumerate() {
+                    let leak = leak(k);
+                    for i in 0..v.len() {
+                        let slope = |x: f64| if x <= 0.0 { leak } else { 1.0 };
+                        let u = graph.tensors[*base].centre[i] + values[*base][(i, k)];
+                        let after = slope(u + graph.tensors[*change].centre[i] + values[*change][(i, k)]);
+                        both.0[(i, k)] = v[i] * (after - slope(u));
+                        both.1[(i, k)] = v[i] * after;
+                    }
+                }
+                pending.add(*base, both.0);
+                pending.add(*change, both.1);
+            }
+            Op::Weights(_) => {}
         }
     }
     found

@@ -4,7 +4,7 @@
 
 use super::tree::{Closing, Slopes, Split, Tree, quantise, restore};
 use super::{Stop, margin};
-use crate::relax::batch::{Beta, Case, Config, Engine, Matrix, Range, Targets, optimise};
+use crate::relax::batch::{Beta, Case, Config, Engine, Matrix, Targets, optimise};
 use rayon::prelude::*;
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
@@ -64,7 +64,7 @@ impl Search<'_, '_> {
     /// The case of these assumptions.
     fn case(&self, betas: &[Beta]) -> Case {
         let mut case = self.root.clone();
-        for (l, layer) in self.engine.layers.iter().enumerate() {
+        for l in 0..self.engine.layers.len() {
             let mut here = betas.iter().filter(|b| b.layer == l).peekable();
             if here.peek().is_none() {
                 continue;
@@ -78,7 +78,7 @@ impl Search<'_, '_> {
                     high[beta.neuron] = high[beta.neuron].min(0.0);
                 }
             }
-            case.ranges[l] = Arc::new(Range::new(layer, low, high));
+            case.set(&self.engine.layers, l, low, high);
         }
         case
     }

@@ -19,10 +19,9 @@ pub struct Root {
 }
 
 /// Actual values of a layer from bounds of its deviation.
-fn range(engine: &Engine<'_>, layer: usize, bounds: &Bounds) -> Range {
-    let layer = &engine.layers[layer];
+fn actual(layer: &Layer, bounds: &Bounds) -> (Vec<f64>, Vec<f64>) {
     let actual = |d: &[f64]| d.iter().zip(&layer.centre).map(|(d, c)| d + c).collect();
-    Range::new(layer, actual(&bounds.lower), actual(&bounds.upper))
+    (actual(&bounds.lower), actual(&bounds.upper))
 }
 
 /// True if intervals bound this tensor as well as back-substitution can: it is a map of variables that no group ties.
@@ -52,12 +51,15 @@ impl Root {
     pub fn new(engine: &Engine<'_>, effort: Option<&Effort<'_>>) -> Self {
         let graph = engine.graph;
         let state = interval::propagate(graph);
-        let ranges = engine.layers.iter().enumerate();
-        let ranges = ranges.map(|(l, layer)| Arc::new(range(engine, l, &state.bounds[layer.tensor]))).collect();
+        let plain = |layer: &Layer| {
+            let (low, high) = actual(layer, &state.bounds[layer.tensor]);
+            Arc::new(Range::new(layer, low, high, None))
+        };
+        let ranges = engine.layers.iter().map(plain).collect();
         let mut root = Root { case: Case { ranges, domain: None }, refinements: vec![], state };
         for (l, layer) in engine.layers.iter().enumerate() {
             let t = layer.tensor;
-            root.case.ranges[l] = Arc::new(range(engine, l, &root.state.bounds[t]));
+            root.update(engine, l);
             let rows: Vec<usize> = root.case.ranges[l].unstable.iter().map(|&i| i as usize).collect();
             if is_exact(graph, t) || rows.is_empty() {
                 continue;
@@ -72,9 +74,16 @@ impl Root {
             stated.extend(open);
             root.learn(graph, t, &stated);
             root.state_refinements(t, stated);
-            root.case.ranges[l] = Arc::new(range(engine, l, &root.state.bounds[t]));
+            root.update(engine, l);
         }
         root
+    }
+
+    /// Brings what the case knows of a layer up to date with the bounds.
+    fn update(&mut self, engine: &Engine<'_>, l: usize) {
+        let layer = &engine.layers[l];
+        let (low, high) = actual(layer, &self.state.bounds[layer.tensor]);
+        self.case.set(&engine.layers, l, low, high);
     }
 
     fn learn(&mut self, graph: &Graph, t: usize, found: &[Found]) {
@@ -124,7 +133,9 @@ fn sort(layer: &Layer, found: Vec<Found>, stated: &mut Vec<Found>, open: &mut Ve
     let lower = upper.split_off(upper.len() / 2);
     for (upper, lower) in upper.into_iter().zip(lower) {
         let centre = layer.centre[upper.row];
-        if lower.bound <= centre {
+        if layer.base.is_some() || !layer.changes.is_empty() {
+            open.extend([upper, lower]);
+        } else if lower.bound <= centre {
             stated.push(lower);
         } else if upper.bound <= -centre {
             stated.push(upper);
