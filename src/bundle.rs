@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use scalecheck::certificate::Certificate;
 use scalecheck::claim::{Inputs, Property};
 use scalecheck::problem::Clean;
-use scalecheck::verify::{Config as CheckConfig, RowVerdict, Statement, verify};
+use scalecheck::verify::{Config as CheckConfig, Report, RowVerdict, Statement, verify_with};
 use std::io::Write;
 use std::path::Path;
 
@@ -57,14 +57,21 @@ pub fn certificate(statement: &Statement, outcomes: &[Outcome]) -> Option<Certif
     (!certificate.answers.is_empty()).then_some(certificate)
 }
 
+/// The certificate as JSON, and what `scalecheck`'s own code says of it where it will be.
+pub fn checked(certificate: &Certificate, statement: &Statement, at: &Path) -> Result<(Vec<u8>, Report)> {
+    let mut bytes = serde_json::to_vec(certificate)?;
+    bytes.push(b'\n');
+    let folder = at.parent().unwrap_or(Path::new(""));
+    let report = verify_with(statement, &bytes, folder, &CheckConfig::default(), |_, _| ())?;
+    Ok((bytes, report))
+}
+
 /// The certificate as JSON, checked with `scalecheck`'s own code.
 ///
 /// # Errors
 /// If the checker rejects an answer: then the prover has a defect, and nothing may be written.
 pub fn checked_bytes(certificate: &Certificate, statement: &Statement) -> Result<Vec<u8>> {
-    let mut bytes = serde_json::to_vec(certificate)?;
-    bytes.push(b'\n');
-    let report = verify(statement, &bytes, &CheckConfig::default())?;
+    let (bytes, report) = checked(certificate, statement, Path::new(""))?;
     for (row, verdict) in report.settings.iter().flat_map(|setting| &setting.rows) {
         if let RowVerdict::Rejected(error) = verdict {
             bail!("row {row}: the checker rejects what was to be written ({error}); please report this");

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 pub mod bundle;
+pub mod chain;
 pub mod cli;
 pub mod emit;
 pub mod graph;

@@ -71,7 +71,8 @@ impl Base {
     }
 }
 
-fn relative(claim: &Path, path: &Path) -> Result<String> {
+/// A path as a file has to name it: from its own folder.
+pub fn relative(claim: &Path, path: &Path) -> Result<String> {
     let folder = claim.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let found = pathdiff::diff_paths(std::path::absolute(path)?, std::path::absolute(folder)?);
     Ok(found.unwrap_or_else(|| path.to_owned()).display().to_string())

@@ -20,6 +20,13 @@ pub const FORMAT: &str = "scale-certificate/1";
 /// Largest certificate, after decompression.
 const MAX_BYTES: u64 = 1 << 28;
 
+impl Answer {
+    /// True if the answer is nothing but what its `chain` says.
+    pub fn has_nothing_else(&self) -> bool {
+        self.proof.is_none() && self.witness.is_none() && self.served_by.is_none()
+    }
+}
+
 /// Declares types of the certificate's text: JSON objects with these fields and no others. One marked `= default` may
 /// be absent. serde by itself would also read an array, by the order of the fields.
 macro_rules! text_types {
@@ -71,17 +78,30 @@ text_types! {
         model: String,
         /// SHA-256 of every data file, in the order in which the claim names them.
         data: Vec<String>,
+        /// Other claims with their certificates, which answers refer to by position in this list.
+        links: Vec<LinkText> = default,
         answers: Vec<Answer>,
     }
 
-    /// The answer to one row of one setting: a proof, a witness, or the setting whose proof for this row serves here too.
+    /// A claim and its certificate.
+    LinkText { claim: LinkedFileText, certificate: LinkedFileText }
+
+    /// A file, relative to the certificate's folder, and its SHA-256.
+    LinkedFileText { file: String, sha256: String }
+
+    /// The answer to one row of one setting: a proof, a witness, the setting whose proof for this row serves here too, or
+    /// links from the claim's model to the one in its place.
     Answer {
         setting: usize = default,
         row: usize,
         proof: Option<ProofText> = default,
         witness: Option<WitnessText> = default,
         served_by: Option<usize> = default,
+        chain: Option<Vec<StepText>> = default,
     }
+
+    /// What a link establishes for one of its settings, the first if absent, and one of its rows, by default the answer's.
+    StepText { link: usize, setting: Option<usize> = default, row: Option<usize> = default }
 
     /// What breaks or reaches the claim: a perturbation, or for a claim with a VNN-LIB file the input itself.
     WitnessText {

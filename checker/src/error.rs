@@ -76,6 +76,8 @@ codes! {
     ClaimMismatch = "claim-mismatch": Mismatch,
     /// A data file's digest differs.
     DataMismatch = "data-mismatch": Mismatch,
+    /// A file that a link means has another digest.
+    LinkMismatch = "link-mismatch": Mismatch,
     /// A file, tensor or number is larger than the documented limit.
     LimitSize = "limit-size": Limit,
     /// The check would need more multiply–accumulates than allowed.
@@ -98,6 +100,10 @@ codes! {
     TreeNode = "tree-node": Rejected,
     /// An answer by another setting that does not answer this one.
     ServedBy = "served-by": Rejected,
+    /// A step of a chain that does not lead on from the one before it, or has no verified tolerance for the region.
+    ChainLink = "chain-link": Rejected,
+    /// Links that add up to more than the tolerance.
+    ChainSum = "chain-sum": Rejected,
     /// A witness that is not a point of the domain.
     WitnessOutside = "witness-outside": Rejected,
     /// A witness that does not break the claim.

@@ -10,6 +10,7 @@
 pub mod array;
 pub mod bounds;
 pub mod certificate;
+pub mod chain;
 pub mod claim;
 pub mod conv;
 pub mod data;

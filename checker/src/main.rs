@@ -10,7 +10,7 @@ use scalecheck::verify::{
 };
 use serde_json::{Value, json};
 use std::io::{IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 const HELP: &str = "\
@@ -83,7 +83,8 @@ fn run(mut arguments: Vec<String>, json: bool) -> Result<(String, u8)> {
             eprint!("\rchecked {done} of {all} answers{end}");
         }
     };
-    let report = verify_with(&statement, &bytes, &config, progress).map_err(|e| e.within(certificate))?;
+    let folder = Path::new(certificate).parent().unwrap_or(Path::new(""));
+    let report = verify_with(&statement, &bytes, folder, &config, progress).map_err(|e| e.within(certificate))?;
     let text = if json { format!("{}\n", as_json(&report, certificate)) } else { as_text(&report) };
     Ok((text, report.verdict().exit_code()))
 }
@@ -136,6 +137,9 @@ fn as_text(report: &Report) -> String {
     let mut text = format!("{}\n{}\n", report.verdict().word(), report.claim);
     for (file, digest) in files(report) {
         text += &format!("{file} SHA-256 {digest}\n");
+    }
+    for [claim, certificate] in &report.links {
+        text += &format!("link: claim SHA-256 {claim}, certificate SHA-256 {certificate}\n");
     }
     for (i, setting) in report.settings.iter().enumerate() {
         if report.settings.len() > 1 {
@@ -191,8 +195,8 @@ fn as_json(report: &Report, certificate: &str) -> Value {
     let exact = |values: &[Rational]| values.iter().map(ToString::to_string).collect::<Vec<_>>();
     let row = |(row, verdict): &(usize, RowVerdict)| {
         let mut object = match verdict {
-            RowVerdict::Verified { established } => {
-                json!({ "proven_tolerance": established.as_ref().map(ToString::to_string) })
+            RowVerdict::Verified { established, links } => {
+                json!({ "proven_tolerance": established.as_ref().map(ToString::to_string), "links": links })
             }
             RowVerdict::Served { by, established } => {
                 json!({ "served_by": by, "proven_tolerance": established.as_ref().map(ToString::to_string) })
@@ -217,6 +221,8 @@ fn as_json(report: &Report, certificate: &str) -> Value {
         "claim": report.claim,
         "sha256": files(report).map(|(file, digest)| json!({ "file": file, "digest": digest })).collect::<Vec<_>>(),
         "certificate": certificate,
+        "links": report.links.iter().map(|[claim, certificate]| json!({ "claim": claim, "certificate": certificate }))
+            .collect::<Vec<_>>(),
         "separations": report.separations.iter().map(|s| json!({
             "below": s.below, "band": s.band, "gap": s.gap.as_ref().map(ToString::to_string),
         })).collect::<Vec<_>>(),

@@ -220,7 +220,8 @@ impl Clean {
         Ok(Clean { values, changed: None, around: Around::Region(Arc::clone(query), region) })
     }
 
-    fn region(&self) -> Option<&Region> {
+    /// The box of inputs, if the claim is about one.
+    pub fn region(&self) -> Option<&Region> {
         match &self.around {
             Around::Point => None,
             Around::Region(query, region) => Some(&query.regions[*region]),

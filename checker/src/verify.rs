@@ -1,6 +1,7 @@
 //! From files to a verdict. Only this module constructs a [`Verdict`].
 
 use crate::certificate::{self, Answer, Certificate, Proof};
+use crate::chain::{self, Links};
 use crate::claim::{self, Claim, Inputs, Property};
 use crate::data;
 use crate::describe;
@@ -59,7 +60,7 @@ impl Files {
 }
 
 /// The folder that a file is in.
-fn folder(path: &Path) -> PathBuf {
+pub(crate) fn folder(path: &Path) -> PathBuf {
     path.parent().map(PathBuf::from).unwrap_or_default()
 }
 
@@ -129,6 +130,16 @@ impl Statement {
         &self.claim
     }
 
+    /// SHA-256 of the model.
+    pub fn model(&self) -> &str {
+        &self.model_digest
+    }
+
+    /// SHA-256 of the model that takes its place.
+    pub fn replacement(&self) -> Option<&str> {
+        self.claim.replace.as_ref().map(|other| &other.digest[..])
+    }
+
     pub fn network(&self) -> &Network {
         &self.network
     }
@@ -141,6 +152,7 @@ impl Statement {
             claim: self.claim_digest.clone(),
             model: self.model_digest.clone(),
             data: self.data_digests.clone(),
+            links: Vec::new(),
             answers: Vec::new(),
         }
     }
@@ -193,9 +205,10 @@ impl Statement {
 /// What was found about one row.
 #[derive(Clone, Debug)]
 pub enum RowVerdict {
-    /// The proof establishes the claim. For a tolerance, the smallest one that it establishes.
+    /// The proof, or a chain of so many links, establishes the claim. For a tolerance, the smallest one that it establishes.
     Verified {
         established: Option<Rational>,
+        links: usize,
     },
     /// The proof of another setting establishes the claim, its perturbations being among those of that setting.
     Served {
@@ -222,7 +235,7 @@ impl RowVerdict {
     /// The tolerance that a proof establishes.
     pub fn established(&self) -> Option<&Rational> {
         match self {
-            RowVerdict::Verified { established } | RowVerdict::Served { established, .. } => established.as_ref(),
+            RowVerdict::Verified { established, .. } | RowVerdict::Served { established, .. } => established.as_ref(),
             _ => None,
         }
     }
@@ -285,6 +298,8 @@ pub struct Report {
     pub claim: String,
     /// SHA-256 of the model, the claim, and each data file.
     pub digests: Vec<String>,
+    /// SHA-256 of the claim and the certificate of each link.
+    pub links: Vec<[String; 2]>,
 }
 
 impl Report {
@@ -295,18 +310,32 @@ impl Report {
 
 /// Checks certificate bytes against a statement. An error means that no verdict was reached.
 pub fn verify(statement: &Statement, certificate: &[u8], config: &Config) -> Result<Report> {
-    verify_with(statement, certificate, config, |_, _| ())
+    verify_with(statement, certificate, Path::new(""), config, |_, _| ())
 }
 
-/// The same; `progress` is told how many of how many answers are checked.
+/// The same of a certificate in the folder `from`; `progress` is told how many of how many answers are checked.
 pub fn verify_with(
     statement: &Statement,
     certificate: &[u8],
+    from: &Path,
     config: &Config,
+    progress: impl Fn(usize, usize),
+) -> Result<Report> {
+    verify_in(statement, certificate, from, config, &mut Links::default(), progress)
+}
+
+/// The same as a part of a chain, with the links that are known.
+pub(crate) fn verify_in(
+    statement: &Statement,
+    certificate: &[u8],
+    from: &Path,
+    config: &Config,
+    links: &mut Links,
     progress: impl Fn(usize, usize),
 ) -> Result<Report> {
     let certificate = certificate::parse(certificate)?;
     statement.check_header(&certificate)?;
+    let linked = links.check(&certificate.links, from, config)?;
     let (rows, settings) = (statement.claim.rows(), &statement.claim.settings);
     let mut answers: Vec<Vec<Option<&Answer>>> = vec![vec![None; settings.len()]; rows.len()];
     for answer in &certificate.answers {
@@ -325,7 +354,13 @@ pub fn verify_with(
         for (s, answer) in answers.iter().enumerate() {
             // Deriving the problem finds what is wrong with the claim, answered or not.
             let problem = statement.problem(s, row, &clean)?;
-            let checked = answer.map(|answer| check_answer(&problem, &settings[s].property, answer, config));
+            let checked = answer.map(|answer| match &answer.chain {
+                Some(steps) if answer.has_nothing_else() => {
+                    let total = chain::sum(statement, (&settings[s], row, clean.region()), steps, &linked)?;
+                    Ok(RowVerdict::Verified { established: Some(total), links: steps.len() })
+                }
+                _ => check_answer(&problem, &settings[s].property, answer, config),
+            });
             verdicts.push(match checked {
                 None => RowVerdict::Unanswered,
                 Some(Ok(verdict)) => verdict,
@@ -364,6 +399,7 @@ pub fn verify_with(
         separations: if verdict == Verdict::Verified { separations(&statement.claim, &settings) } else { vec![] },
         settings,
         claim: describe::describe(&statement.claim),
+        links: certificate.links.into_iter().map(|link| [link.claim.sha256, link.certificate.sha256]).collect(),
         digests: [&[statement.model_digest.clone(), statement.claim_digest.clone()][..], &statement.data_digests]
             .concat(),
     })
@@ -415,7 +451,7 @@ fn serve(claim: &Claim, verdicts: &[RowVerdict], setting: usize, by: usize) -> R
     let (Some(server), Some(served)) = (claim.settings.get(by), claim.settings.get(setting)) else {
         return refuse(format!("there is no setting {by}"));
     };
-    let RowVerdict::Verified { established } = &verdicts[by] else {
+    let RowVerdict::Verified { established, .. } = &verdicts[by] else {
         return refuse(format!("setting {by} has no verified proof of its own for this row"));
     };
     if !server.covers(served) {
@@ -434,11 +470,12 @@ fn serve(claim: &Claim, verdicts: &[RowVerdict], setting: usize, by: usize) -> R
 
 /// Checks one answer against the problem of its row. One that another setting serves is left open.
 pub fn check_answer(problem: &Problem, property: &Property, answer: &Answer, config: &Config) -> Result<RowVerdict> {
-    match (&answer.proof, &answer.witness, answer.served_by) {
+    match (&answer.proof, &answer.witness, answer.served_by.filter(|_| answer.chain.is_none())) {
         (Some(proof), None, None) if !matches!(property, Property::Reaches(_)) => {
             let proof = Proof::new(proof, problem)?;
             let established = tree::check(problem, &proof, config.max_work)?;
-            Ok(RowVerdict::Verified { established: established_tolerance(problem, property, &established.slack) })
+            let established = established_tolerance(problem, property, &established.slack);
+            Ok(RowVerdict::Verified { established, links: 0 })
         }
         (None, Some(text), None) => {
             let point = witness::read(text, problem)?;
@@ -455,7 +492,8 @@ pub fn check_answer(problem: &Problem, property: &Property, answer: &Answer, con
         }
         (None, None, Some(_)) => Ok(RowVerdict::Unanswered),
         _ => {
-            let message = "an answer is exactly one of `proof`, `witness` and `served_by`; `reaches` needs a `witness`";
+            let message = "an answer is exactly one of `proof`, `witness`, `served_by` and `chain`; \
+                           `reaches` needs a `witness`";
             Err(Error::new(Code::CertificateFormat, format!("row {}", answer.row), message))
         }
     }
@@ -489,6 +527,7 @@ fn text<'a>(bytes: &'a [u8], name: &str) -> Result<&'a str> {
     std::str::from_utf8(bytes).map_err(|_| Error::new(Code::Io, name, "the file is not UTF-8 text"))
 }
 
-fn digest(bytes: &[u8]) -> String {
+/// SHA-256, in hexadecimal.
+pub fn digest(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
 }

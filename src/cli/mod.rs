@@ -1,5 +1,6 @@
 //! The command line: one file a subcommand.
 
+mod chain;
 mod dial;
 mod flow;
 mod inspect;
@@ -26,6 +27,7 @@ enum Command {
     Prove(prove::Arguments),
     Dial(dial::Arguments),
     Flow(flow::Arguments),
+    Chain(chain::Arguments),
     Ladder(ladder::Arguments),
     Inspect(inspect::Arguments),
     Instances(instances::Arguments),
@@ -37,6 +39,7 @@ pub fn run() -> ExitCode {
         Command::Prove(arguments) => prove::run(&arguments),
         Command::Dial(arguments) => dial::run(&arguments),
         Command::Flow(arguments) => flow::run(&arguments),
+        Command::Chain(arguments) => chain::run(&arguments),
         Command::Ladder(arguments) => ladder::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Instances(arguments) => instances::run(&arguments),

@@ -8,7 +8,7 @@ use crate::ladder::Ladder;
 use crate::network::Network;
 use crate::number::Rational;
 use crate::onnx;
-use crate::verify::Files;
+use crate::verify::{Files, digest};
 use crate::vnnlib::{self, Query};
 pub use document::Item;
 use std::cell::RefCell;
@@ -90,6 +90,8 @@ pub struct Perturb {
 #[derive(Debug)]
 pub struct Replacement {
     pub name: String,
+    /// SHA-256 of the file.
+    pub digest: String,
     pub network: Network,
 }
 
@@ -378,7 +380,7 @@ fn truncate(item: &Item<'_>, files: &mut Files) -> Result<Truncate> {
 fn replacement(item: &Item<'_>, files: &mut Files) -> Result<Replacement> {
     let (path, bytes) = files.open(item)?;
     let network = onnx::read(&bytes).map_err(|e| e.within(&path))?;
-    Ok(Replacement { name: item.text()?.to_owned(), network })
+    Ok(Replacement { name: item.text()?.to_owned(), digest: digest(&bytes), network })
 }
 
 fn amplitudes(item: &Item<'_>, site: &Site) -> Result<Vec<Rational>> {
@@ -486,6 +488,11 @@ impl Claim {
 }
 
 impl Setting {
+    /// The tolerance, if that is what is claimed.
+    pub fn tolerance(&self) -> Option<&Rational> {
+        if let Property::Tolerance(tolerance) = &self.property { Some(tolerance) } else { None }
+    }
+
     /// True if every perturbation of `other` is one of this setting's, and both speak about the same coarse outputs, so
     /// that what no perturbation of this setting does, none of the other does.
     pub fn covers(&self, other: &Setting) -> bool {

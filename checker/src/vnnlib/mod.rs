@@ -86,6 +86,14 @@ impl Region {
     pub fn centre(&self) -> Vec<Rational> {
         self.lower.iter().zip(&self.upper).map(|(low, high)| centre(low, high)).collect()
     }
+
+    /// True if every point of the other box is one of this.
+    pub fn contains(&self, other: &Region) -> bool {
+        let sorted = |(low, high): (&[Rational], &[Rational])| {
+            low.len() == high.len() && low.iter().zip(high).all(|(low, high)| low <= high)
+        };
+        sorted((&self.lower, &other.lower)) && sorted((&other.upper, &self.upper))
+    }
 }
 
 fn centre(low: &Rational, high: &Rational) -> Rational {
