@@ -6,6 +6,7 @@
 pub mod bundle;
 pub mod chain;
 pub mod cli;
+pub mod coarsen;
 pub mod emit;
 pub mod graph;
 pub mod ladder;

@@ -1,9 +1,13 @@
 //! Linear maps with structure: the `W` of an affine node, given by the entries that are not structurally zero.
 
 use crate::conv::Conv;
+use crate::exact::Exact;
 use crate::number::{Rational, product};
 use crate::weights::{Values, Weights};
 use num::Zero;
+
+/// Most entries of a composed map.
+const MAX_COMPOSED: usize = 1 << 22;
 
 /// Where the entries of a linear map are. No row meets an input twice.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,6 +79,28 @@ impl Linear {
         }
         let weights = Weights::new(Values::Rational(values))?;
         Some(Some(Linear { weights, ..self.clone() }))
+    }
+
+    /// `self ∘ inner` as a matrix; `None` if they do not fit, or either is not a matrix or a gather, or for more than
+    /// [`MAX_COMPOSED`] entries.
+    pub fn compose(&self, inner: &Linear) -> Option<Self> {
+        let is_matrix = |linear: &Linear| match linear.pattern {
+            Pattern::Dense { outer, inner, .. } => outer == 1 && inner == 1,
+            Pattern::Gather(_) => true,
+            Pattern::Conv(_) => false,
+        };
+        let entries = self.outputs.checked_mul(inner.inputs).filter(|entries| *entries <= MAX_COMPOSED)?;
+        let fits = self.inputs == inner.outputs && is_matrix(self) && is_matrix(inner);
+        fits.then_some(())?;
+        // By columns: what this map makes of each column of the inner one.
+        let mut columns = vec![vec![Rational::zero(); inner.outputs]; inner.inputs];
+        inner.for_each_entry(|o, i, k| columns[i][o] += inner.weights.value(k));
+        let mut values = vec![Rational::zero(); entries];
+        for (i, column) in columns.iter().enumerate() {
+            let image = Exact::from_rationals(column).apply(self);
+            (0..self.outputs).for_each(|o| values[o * inner.inputs + i] = image.get(o));
+        }
+        Self::dense(1, self.outputs, inner.inputs, 1, Weights::new(Values::Rational(values))?)
     }
 
     pub fn inputs(&self) -> usize {

@@ -115,6 +115,56 @@ impl Network {
         values
     }
 
+    /// The same function with fewer tensors: an affine tensor that `other` has no name for, that is no output and that only
+    /// affine tensors use is put into these. `None` if there is none, or a map is not a matrix.
+    ///
+    /// Exact: `V (W x + b) + c = (V W) x + (V b + c)`.
+    pub fn without_tensors_unknown_to(&self, other: &Network) -> Option<Network> {
+        let affine_users = |t: usize| {
+            let uses = |node: &Node| matches!(node.op, Op::Relu(from) if from == t);
+            !self.nodes.iter().any(uses)
+        };
+        let goes = |(t, node): (usize, &Node)| {
+            let is_affine = matches!(node.op, Op::Affine { .. });
+            is_affine && other.find(&node.name).is_none() && !self.outputs.contains(&t) && affine_users(t)
+        };
+        let goes: Vec<bool> = self.nodes.iter().enumerate().map(goes).collect();
+        goes.contains(&true).then_some(())?;
+        let mut fused = Network { nodes: vec![], by_name: HashMap::new(), outputs: vec![] };
+        // What each tensor is in the new network: one of it, or a sum of maps of its tensors and a bias.
+        let mut known: Vec<(Vec<Term>, Option<Exact>)> = Vec::with_capacity(self.nodes.len());
+        for (t, node) in self.nodes.iter().enumerate() {
+            let op = match &node.op {
+                Op::Input => Op::Input,
+                Op::Relu(from) => Op::Relu(known[*from].0.first()?.0),
+                Op::Affine { terms, bias } => {
+                    let (mut inner, mut sum) = (Vec::new(), bias.clone());
+                    for (p, outer) in terms {
+                        if !goes[*p] {
+                            inner.push((known[*p].0.first()?.0, Arc::clone(outer)));
+                            continue;
+                        }
+                        for (q, map) in &known[*p].0 {
+                            inner.push((*q, Arc::new(outer.compose(map)?)));
+                        }
+                        let moved = known[*p].1.as_ref().map(|b| b.apply(outer));
+                        sum = [sum, moved].into_iter().flatten().reduce(|a, b| a.plus(&b));
+                    }
+                    Op::Affine { terms: inner, bias: sum }
+                }
+            };
+            known.push(match op {
+                Op::Affine { terms, bias } if goes[t] => (terms, bias),
+                op => {
+                    let position = fused.push(&node.name, node.shape.clone(), op, vec![]).ok()?;
+                    (vec![(position, Arc::new(Linear::identity(node.elements())?))], None)
+                }
+            });
+        }
+        fused.outputs = self.outputs.iter().map(|t| Some(known[*t].0.first()?.0)).collect::<Option<_>>()?;
+        Some(fused)
+    }
+
     /// True if both networks compute alike but for the values of their constants: tensor by tensor the same operation on
     /// the same earlier tensors, with the same shapes. A name that both have stands for the same tensor.
     pub fn is_like(&self, other: &Network) -> bool {

@@ -104,7 +104,7 @@ impl Statement {
 
     /// Reads the model of a claim, and the clean inputs; `folder` is where their file is.
     fn assemble(
-        claim: Claim,
+        mut claim: Claim,
         claim_digest: String,
         folder: &Path,
         model_path: &Path,
@@ -112,6 +112,9 @@ impl Statement {
     ) -> Result<Statement> {
         let model_bytes = read(model_path)?;
         let network = onnx::read(&model_bytes).map_err(|e| e.within(&model_path.display().to_string()))?;
+        if let Some(other) = claim.replace.take() {
+            claim.replace = Some(other.beside(&network));
+        }
         let (mut data, mut data_digests) = (None, Vec::new());
         if let Inputs::Rows { file, .. } = &claim.inputs {
             let path = folder.join(file).display().to_string();

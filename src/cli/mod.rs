@@ -1,6 +1,7 @@
 //! The command line: one file a subcommand.
 
 mod chain;
+mod coarsen;
 mod dial;
 mod flow;
 mod inspect;
@@ -28,6 +29,7 @@ enum Command {
     Dial(dial::Arguments),
     Flow(flow::Arguments),
     Chain(chain::Arguments),
+    Coarsen(coarsen::Arguments),
     Ladder(ladder::Arguments),
     Inspect(inspect::Arguments),
     Instances(instances::Arguments),
@@ -40,6 +42,7 @@ pub fn run() -> ExitCode {
         Command::Dial(arguments) => dial::run(&arguments),
         Command::Flow(arguments) => flow::run(&arguments),
         Command::Chain(arguments) => chain::run(&arguments),
+        Command::Coarsen(arguments) => coarsen::run(&arguments),
         Command::Ladder(arguments) => ladder::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Instances(arguments) => instances::run(&arguments),

@@ -156,7 +156,14 @@ fn measure(property: &Property) -> &'static str {
     }
 }
 
-fn print_table(statement: &Statement, outcomes: &[Outcome], path: Option<&Path>, claim: &Path, model: Option<&Path>) {
+/// Prints what is claimed and what was found.
+pub fn print_table(
+    statement: &Statement,
+    outcomes: &[Outcome],
+    path: Option<&Path>,
+    claim: &Path,
+    model: Option<&Path>,
+) {
     let settings = &statement.claim().settings;
     let methods: Vec<Method> = {
         let mut all: Vec<Method> = outcomes.iter().flat_map(|o| o.proven.iter().map(|(m, _)| *m)).collect();
