@@ -8,6 +8,7 @@ pub mod cli;
 pub mod emit;
 pub mod graph;
 pub mod ladder;
+pub mod onnx;
 pub mod prove;
 pub mod relax;
 pub mod search;
