@@ -10,6 +10,7 @@ pub mod coarsen;
 pub mod emit;
 pub mod graph;
 pub mod ladder;
+pub mod onnx;
 pub mod prove;
 pub mod relax;
 pub mod search;
