@@ -4,13 +4,13 @@
 //! tensor `W x + b`, it becomes `U (C W) x + P b`.
 
 use anyhow::{Context, Result, bail};
+use num::{One, Zero};
 use scalecheck::exact::Exact;
 use scalecheck::ladder::Ladder;
 use scalecheck::linear::Linear;
 use scalecheck::network::{Network, Node, Op};
 use scalecheck::number::Rational;
 use scalecheck::weights::{Values, Weights};
-use num::{One, Zero};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -51,14 +51,26 @@ impl Factors {
         groups.sort_unstable_by_key(|row| row.keys().next().copied());
         groups.dedup();
         let rank = groups.len();
-        let (mut down, mut up) = (vec![Rational::zero(); rank * len], vec![Rational::zero(); len * rank]);
+        let (mut down, mut of) = (vec![Rational::zero(); rank * len], vec![None; len]);
         for (g, row) in groups.into_iter().enumerate() {
             for (i, value) in row {
                 down[g * len + i] = value.clone();
-                up[i * rank + g] = Rational::one();
+                of[*i] = u32::try_from(g).ok();
             }
         }
-        Ok(Factors { down: dense(rank, len, down)?, up: dense(len, rank, up)? })
+        let up = match of.iter().copied().collect::<Option<Vec<u32>>>() {
+            // Every element is a copy of its group's mean.
+            Some(index) => {
+                Arc::new(Linear::gather(rank, index, Weights::constant(1)).context("a tensor is too large")?)
+            }
+            None => {
+                let one = |k: usize| {
+                    if of[k / rank] == u32::try_from(k % rank).ok() { Rational::one() } else { Rational::zero() }
+                };
+                dense(len, rank, (0..len * rank).map(one).collect())?
+            }
+        };
+        Ok(Factors { down: dense(rank, len, down)?, up })
     }
 }
 
@@ -189,6 +201,7 @@ fn keep_or_cut(
 
 fn compose(outer: &Linear, inner: &Linear, name: &str) -> Result<Arc<Linear>> {
     let composed = outer.compose(inner);
-    let message = || format!("`{name}` is not a product with a matrix, or a large one: a truncation cannot be put into it");
+    let message =
+        || format!("`{name}` is not a product with a matrix, or a large one: a truncation cannot be put into it");
     Ok(Arc::new(composed.with_context(message)?))
 }

@@ -81,7 +81,10 @@ pub fn run(arguments: &Arguments) -> Result<u8> {
     let before = work(original.network());
     let candidates = candidates(&original, arguments.tolerance.is_some())?;
     if let Some(first) = candidates.first().filter(|first| first.work >= before) {
-        println!("the coarse model takes {} multiply–accumulates, the original {before}: it is not smaller", first.work);
+        println!(
+            "the coarse model takes {} multiply–accumulates, the original {before}: it is not smaller",
+            first.work
+        );
     }
     let mut table = Table::new();
     table.load_style(UTF8_HORIZONTAL_ONLY);
@@ -132,7 +135,8 @@ fn candidates(original: &Statement, all: bool) -> Result<Vec<Candidate>> {
     let mut combinations: Vec<Vec<Option<usize>>> = vec![vec![]];
     for one in truncate {
         let rungs: Vec<Option<usize>> = match all {
-            true => one.ladder.rungs().into_iter().map(Some).chain([None]).collect(),
+            // A rung that keeps no mode leaves nothing of the tensor.
+            true => one.ladder.rungs().into_iter().filter(|rung| *rung > 0).map(Some).chain([None]).collect(),
             false => vec![Some(one.cutoff)],
         };
         if combinations.len() * rungs.len() > MAX_CANDIDATES {
@@ -183,7 +187,8 @@ impl Files<'_> {
         document.remove("truncate");
         document["replace"] = value(relative(&self.claim, model)?);
         if let Some(tolerance) = &self.arguments.tolerance {
-            let tolerance = parse_rational(tolerance).with_context(|| format!("--tolerance {tolerance}: not a number"))?;
+            let tolerance =
+                parse_rational(tolerance).with_context(|| format!("--tolerance {tolerance}: not a number"))?;
             document["output"]["tolerance"] = value(tolerance.to_string());
         }
         Ok(document.to_string())

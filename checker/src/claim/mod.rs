@@ -99,7 +99,8 @@ impl Replacement {
     /// The same model, as much like another as it can be written: with matrices multiplied out that stand one after another
     /// only here, such as the two factors of a low-rank matrix.
     pub fn beside(self: Arc<Self>, network: &Network) -> Arc<Self> {
-        let fused = if network.is_like(&self.network) { None } else { self.network.without_tensors_unknown_to(network) };
+        let fused =
+            if network.is_like(&self.network) { None } else { self.network.without_tensors_unknown_to(network) };
         match fused.filter(|fused| network.is_like(fused)) {
             Some(network) => Arc::new(Replacement { name: self.name.clone(), digest: self.digest.clone(), network }),
             None => self,
