@@ -115,23 +115,27 @@ impl<'n> Writer<'n> {
             }
             // The next node's Gemm computes it.
             Op::Affine { .. } if self.product_of(position + 1) == Some(position) => Ok(()),
-            Op::Affine { terms, bias } => {
-                if let Some(product) = self.product_of(position) {
-                    return self.gemm(node, &network.nodes()[product], bias.as_ref());
-                }
-                // A reader gives the product in a Gemm a name of its own.
-                let gemm = bias.is_some() && matrix_product(network, node).is_some();
-                if gemm && self.names.insert(product_name(node)) {
-                    return self.gemm(node, node, bias.as_ref());
-                }
-                if terms.is_empty() {
-                    // Readers want a computed tensor in every sum.
-                    let nothing = nothing(network.input(), node).context("does not fit its shape")?;
-                    return self.sum(node, &[(0, Arc::new(nothing))], bias.as_ref());
-                }
-                self.sum(node, terms, bias.as_ref())
-            }
+            Op::Affine { terms, bias } => self.affine(position, terms, bias.as_ref()),
         }
+    }
+
+    fn affine(&mut self, position: usize, terms: &[(usize, Arc<Linear>)], bias: Option<&Exact>) -> Result<()> {
+        let network = self.network;
+        let node = &network.nodes()[position];
+        if let Some(product) = self.product_of(position) {
+            return self.gemm(node, &network.nodes()[product], bias);
+        }
+        // A reader gives the product in a Gemm a name of its own.
+        let gemm = bias.is_some() && matrix_product(network, node).is_some();
+        if gemm && self.names.insert(product_name(node)) {
+            return self.gemm(node, node, bias);
+        }
+        if terms.is_empty() {
+            // Readers want a computed tensor in every sum.
+            let nothing = nothing(network.input(), node).context("does not fit its shape")?;
+            return self.sum(node, &[(0, Arc::new(nothing))], bias);
+        }
+        self.sum(node, terms, bias)
     }
 
     /// Position of the matrix product to which the node adds no more than a bias, as a reader splits a Gemm.
@@ -376,14 +380,15 @@ impl<'n> Writer<'n> {
     fn stored(&mut self, node: &Node, term: Option<usize>, tensor: TensorProto) -> String {
         let broadcast = tensor.dims.iter().product::<i64>() < node.elements() as i64;
         let known = node.parameters.iter().find(|p| p.term == term && p.factor.is_one() && (!p.fixed || broadcast));
+        let what = if term.is_some() { "weight" } else { "bias" };
         let Some(parameter) = known.filter(|p| !p.name.is_empty() && self.network.find(&p.name).is_none()) else {
-            return self.constant(node, if term.is_some() { "weight" } else { "bias" }, tensor);
+            return self.constant(node, what, tensor);
         };
         let named = TensorProto { name: Some(parameter.name.clone()), ..tensor };
         match self.constants.iter().find(|other| other.name == named.name) {
             None => self.constants.push(named),
             Some(same) if *same == named => {}
-            Some(_) => return self.constant(node, "weight", named),
+            Some(_) => return self.constant(node, what, named),
         }
         parameter.name.clone()
     }
