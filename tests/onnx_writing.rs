@@ -216,12 +216,36 @@ fn a_biased_matrix_product_is_a_gemm() {
 fn a_product_that_more_than_its_gemm_uses_is_kept() {
     let mut network = Network::new("x", vec![1, 3]);
     let product = push(&mut network, "y#product", &[1, 2], affine(vec![(0, dense(1, 2, 3, 1))], None));
-    push(&mut network, "y", &[1, 2], affine(vec![(product, identity(2))], Some(point(2, 1))));
+    let sum = push(&mut network, "y", &[1, 2], affine(vec![(product, identity(2))], Some(point(2, 1))));
+    assert_direct(&network);
+    network.set_outputs(vec![product, sum]);
     assert_direct(&network);
     push(&mut network, "z", &[1, 2], Op::Relu(product));
     assert_direct(&network);
-    network.set_outputs(vec![product, 2]);
+}
+
+#[test]
+fn a_product_long_before_its_bias_is_kept() {
+    let mut network = Network::new("x", vec![1, 3]);
+    let product = push(&mut network, "y#product", &[1, 2], affine(vec![(0, dense(1, 2, 3, 1))], None));
+    push(&mut network, "z", &[1, 3], Op::Relu(0));
+    push(&mut network, "y", &[1, 2], affine(vec![(product, identity(2))], Some(point(2, 1))));
     assert_direct(&network);
+}
+
+#[test]
+fn what_only_looks_like_a_gemm_is_kept() {
+    let product = || affine(vec![(0, dense(1, 2, 3, 1))], None);
+    let biased = affine(vec![(0, dense(1, 2, 3, 1))], Some(point(2, 2)));
+    let twice = gather(2, &[0, 1], Weights::constant(2));
+    for (product, shape, sum) in
+        [(biased, &[1, 2][..], identity(2)), (product(), &[2], identity(2)), (product(), &[1, 2], twice)]
+    {
+        let mut network = Network::new("x", vec![1, 3]);
+        let product = push(&mut network, "y#product", &[1, 2], product);
+        push(&mut network, "y", shape, affine(vec![(product, sum)], Some(point(2, 1))));
+        assert_written(&network);
+    }
 }
 
 #[test]
@@ -263,6 +287,7 @@ fn a_convolution_over_one_axis() {
     let conv = Conv { y: Axis::POINT, ..uneven() };
     let bias = Some(channel_bias(&conv));
     assert_direct(&single(&[2, 6, 9], &[2, 4, 3], affine(vec![(0, convolution(conv))], bias)));
+    assert_direct(&single(&[2, 6, 1, 9], &[2, 4, 1, 3], affine(vec![(0, convolution(conv))], None)));
     assert_written(&single(&[108], &[2, 12], affine(vec![(0, convolution(conv))], None)));
 }
 
@@ -333,6 +358,17 @@ fn residual_sums() {
 }
 
 #[test]
+fn differences_of_moved_or_biased_tensors() {
+    let minus = |index| gather(4, index, Weights::constant(-1));
+    let (kept, turned) = (minus(&[0, 1, 2, 3]), minus(&[3, 2, 1, 0]));
+    for (shape, second, bias) in
+        [([2, 2], turned, None), ([1, 4], kept.clone(), None), ([2, 2], kept, Some(point(4, 1)))]
+    {
+        assert_written(&single(&[2, 2], &shape, affine(vec![(0, dense(1, 4, 4, 1)), (0, second)], bias)));
+    }
+}
+
+#[test]
 fn sums_of_different_maps() {
     let mut network = Network::new("x", vec![1, 1, 2, 3]);
     let flat = push(&mut network, "x/flat", &[6], affine(vec![(0, identity(6))], None));
@@ -360,15 +396,41 @@ fn names_of_helpers_do_not_meet_those_of_the_network() {
 #[test]
 fn a_stored_name_stands_for_one_constant() {
     let mut network = Network::new("x", vec![1, 2]);
-    let named = |term| Parameter { name: "w".into(), term, factor: Rational::from_integer(1.into()), fixed: false };
-    let product = || affine(vec![(0, dense(1, 2, 2, 1))], None);
-    let other = affine(vec![(0, dense(1, 3, 2, 1))], None);
-    for (name, size, op) in [("a", 2, product()), ("b", 2, product()), ("c", 3, other)] {
-        network.push(name, vec![1, size], op, vec![named(Some(0))]).expect("a new name");
+    let named = |name: &str, factor: i64| {
+        vec![Parameter {
+            name: name.into(),
+            term: Some(0),
+            factor: Rational::from_integer(factor.into()),
+            fixed: false,
+        }]
+    };
+    let product = |rows| affine(vec![(0, dense(1, rows, 2, 1))], None);
+    let uses = [
+        ("a", 2, named("w", 1)),
+        ("b", 2, named("w", 1)),
+        ("c", 3, named("w", 1)),
+        ("d", 2, named("x", 1)),
+        ("e", 2, named("v", 2)),
+    ];
+    for (name, rows, parameters) in uses {
+        network.push(name, vec![1, rows], product(rows), parameters).expect("a new name");
     }
-    network.set_outputs(vec![1, 2, 3]);
+    network.set_outputs(vec![1, 2, 3, 4, 5]);
     let read = written(&network);
     assert_same(&network, &read);
     let names: Vec<&str> = read.nodes().iter().flat_map(|n| n.parameters.iter().map(|p| p.name.as_str())).collect();
-    assert_eq!(names, ["w", "w", "c/weight"]);
+    assert_eq!(names, ["w", "w", "c/weight", "d/weight", "e/weight"]);
+}
+
+#[test]
+fn the_bias_of_the_channels_keeps_its_name() {
+    let conv = uneven();
+    let mut network = Network::new("x", vec![2, 6, 7, 9]);
+    let parameter = Parameter { name: "b".into(), term: None, factor: Rational::from_integer(1.into()), fixed: true };
+    let op = affine(vec![(0, convolution(conv))], Some(channel_bias(&conv)));
+    network.push("y", vec![2, 4, 4, 3], op, vec![parameter]).expect("a new name");
+    network.set_outputs(vec![1]);
+    let read = written(&network);
+    assert_same(&network, &read);
+    assert!(read.nodes()[1].parameters.iter().any(|parameter| parameter.name == "b" && parameter.fixed));
 }
