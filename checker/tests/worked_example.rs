@@ -207,14 +207,14 @@ fn steps_2_to_5_bounds_lines_and_slacks_are_those_of_the_readme() {
     let mut case = Case::root(&problem).unwrap();
     case.ensure(pre).unwrap();
     assert_eq!(bounds(&case, pre), [pair("-3", "3"), pair("-2", "2")]);
-    let refined = |row, sign| Relaxation::new(&case, pre, None).unwrap().upper_bound(pre, &[(row, sign)], &[]).unwrap();
+    let refined = |row, sign| Relaxation::new(&case, pre, None).upper_bound(pre, &[(row, sign)], &[]).unwrap();
     assert_eq!([refined(0, 1), refined(0, -1), refined(1, 1), refined(1, -1)], [int(1), int(1), int(2), int(2)]);
     case.learn_upper(pre, 0, &int(1));
     case.learn_lower(pre, 0, &int(-1));
     case.ensure(y).unwrap();
     let expected = [[pair("1/2", "1/2"), pair("0", "0")], [pair("3/4", "1/2"), pair("1", "0")]];
     assert_eq!(lines(&case, pre), expected);
-    let relaxation = Relaxation::new(&case, y, None).unwrap();
+    let relaxation = Relaxation::new(&case, y, None);
     assert_eq!(relaxation.upper_bound(y, &[(0, 1)], &[]).unwrap(), int(2));
     assert_eq!(relaxation.upper_bound(y, &[(0, -1)], &[]).unwrap(), int(2));
 }
@@ -233,22 +233,19 @@ fn step_6_the_split_gives_the_numbers_of_the_readme() {
     assert_eq!(bounds(&high, pre)[0], pair("0", "1"));
 
     let multipliers = |node: usize| &proof.nodes[node].refine[0].hints.multipliers;
-    assert_eq!(Relaxation::new(&low, pre, None).unwrap().upper_bound(pre, &[(1, 1)], multipliers(1)).unwrap(), int(0));
+    assert_eq!(Relaxation::new(&low, pre, None).upper_bound(pre, &[(1, 1)], multipliers(1)).unwrap(), int(0));
     low.learn_upper(pre, 1, &int(0));
     low.ensure(y).unwrap();
     assert_eq!(lines(&low, pre)[1][0], pair("1/2", "0"));
-    let with_slopes = Relaxation::new(&low, y, Some(&proof.slopes[0])).unwrap();
+    let with_slopes = Relaxation::new(&low, y, Some(&proof.slopes[0]));
     assert_eq!(with_slopes.upper_bound(y, &[(0, 1)], &[]).unwrap(), int(1));
-    assert_eq!(Relaxation::new(&low, y, None).unwrap().upper_bound(y, &[(0, -1)], &[]).unwrap(), int(1));
+    assert_eq!(Relaxation::new(&low, y, None).upper_bound(y, &[(0, -1)], &[]).unwrap(), int(1));
 
-    assert_eq!(
-        Relaxation::new(&high, pre, None).unwrap().upper_bound(pre, &[(1, -1)], multipliers(2)).unwrap(),
-        int(0)
-    );
+    assert_eq!(Relaxation::new(&high, pre, None).upper_bound(pre, &[(1, -1)], multipliers(2)).unwrap(), int(0));
     high.learn_lower(pre, 1, &int(0));
     high.ensure(y).unwrap();
     assert_eq!(lines(&high, pre)[1], [pair("1", "0"), pair("1", "0")]);
-    let relaxation = Relaxation::new(&high, y, None).unwrap();
+    let relaxation = Relaxation::new(&high, y, None);
     assert_eq!(relaxation.upper_bound(y, &[(0, 1)], &[]).unwrap(), int(1));
     assert_eq!(relaxation.upper_bound(y, &[(0, -1)], &[]).unwrap(), int(1));
 }

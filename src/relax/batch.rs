@@ -225,7 +225,10 @@ impl<'g> Engine<'g> {
         });
         (plain && known).then_some(())?;
         let (mut layers, mut layer_of): (Vec<Layer>, _) = (Vec::new(), vec![None; graph.tensors.len()]);
-        for tensor in super::pre_activations(graph) {
+        let mut tensors = super::pre_activations(graph);
+        // A change after what it is a change of: its lines depend on that.
+        tensors.sort_by_key(|&t| (t.max(graph.bases[t].unwrap_or(0)), graph.bases[t].is_some()));
+        for tensor in tensors {
             layer_of[tensor] = Some(layers.len());
             let centre = graph.tensors[tensor].centre.clone();
             layers.push(Layer { tensor, centre, clean: vec![], base: None, changes: vec![] });

@@ -30,6 +30,7 @@ use crate::rules::round::{Coefficients, Short, round};
 use crate::rules::weights::{Magnitudes, column_sums};
 use num::One;
 use num::bigint::BigInt;
+use std::cell::OnceCell;
 use std::sync::Arc;
 
 /// Width of a coefficient that is to be multiplied with a slope: the product has 63 bits.
@@ -41,8 +42,9 @@ const FINER: i64 = 40;
 /// What many targets of one case share, for one choice of slopes.
 pub struct Relaxation<'c, 'p> {
     case: &'c Case<'p>,
-    /// By tensor; `None` for a tensor that the case has no bounds of, which a target never meets.
-    steps: Vec<Option<Step>>,
+    slopes: Option<&'c SlopeSet>,
+    /// By tensor, of those that a target has met.
+    steps: Vec<OnceCell<Step>>,
     one: BigInt,
 }
 
@@ -84,41 +86,55 @@ impl Pending {
 
 impl<'c, 'p> Relaxation<'c, 'p> {
     /// Prepares the elimination of tensors up to and including `top`. The case knows bounds of `top`.
-    pub fn new(case: &'c Case<'p>, top: usize, slopes: Option<&SlopeSet>) -> Result<Self> {
-        let step = |t: usize| -> Result<Step> {
-            let tensors = &case.problem().tensors;
-            Ok(match &tensors[t].op {
-                Op::Variables(_) => Step::Variables,
-                Op::Affine(terms) => {
-                    let reach = |(p, linear): &(usize, Arc<Linear>)| Ok(tail_reach(linear, case.bounds(*p)?));
-                    Step::Affine(terms.iter().map(reach).collect::<Result<_>>()?)
-                }
-                Op::Weights(parts) => {
-                    Step::Weights(parts.iter().map(|p| Magnitudes::new(&p.source, case)).collect::<Result<_>>()?)
-                }
-                Op::ReluPair { base, change } => {
-                    let given = slopes.and_then(|s| s.get(change));
+    pub fn new(case: &'c Case<'p>, top: usize, slopes: Option<&'c SlopeSet>) -> Self {
+        let steps = std::iter::repeat_with(OnceCell::new).take(top + 1).collect();
+        Relaxation { case, slopes, steps, one: BigInt::one() }
+    }
+
+    /// How tensor `t` is eliminated, found when it is first met.
+    fn step(&self, t: usize) -> Result<&Step> {
+        if let Some(step) = self.steps[t].get() {
+            return Ok(step);
+        }
+        let step = self.new_step(t)?;
+        Ok(self.steps[t].get_or_init(|| step))
+    }
+
+    fn new_step(&self, t: usize) -> Result<Step> {
+        let case = self.case;
+        let given = |from: &usize| self.slopes.and_then(|s| s.get(from));
+        Ok(match &case.problem().tensors[t].op {
+            Op::Variables(_) => Step::Variables,
+            Op::Affine(terms) => {
+                let reach = |(p, linear): &(usize, Arc<Linear>)| Ok(tail_reach(linear, case.bounds(*p)?));
+                Step::Affine(terms.iter().map(reach).collect::<Result<_>>()?)
+            }
+            Op::Weights(parts) => {
+                Step::Weights(parts.iter().map(|p| Magnitudes::new(&p.source, case)).collect::<Result<_>>()?)
+            }
+            Op::ReluPair { base, change } => {
+                let (above, below) = case.default_pair_lines(t, *base, *change)?;
+                let own = |slopes: &[Option<i64>], above: bool| -> Result<Arc<Lines>> {
                     let pair = case.relu_pair(*base, *change)?;
-                    Step::Relu {
-                        above: Arc::new(pair.upper_lines(given.and_then(|g| g.upper.as_deref()))?),
-                        below: Arc::new(pair.lower_lines(given.and_then(|g| g.lower.as_deref()))?),
-                    }
+                    let lines = if above { pair.upper_lines(Some(slopes)) } else { pair.lower_lines(Some(slopes)) };
+                    lines.map(Arc::new)
+                };
+                let (upper, lower) = given(change).map_or((None, None), |g| (g.upper.as_deref(), g.lower.as_deref()));
+                Step::Relu {
+                    above: upper.map_or_else(|| Ok(Arc::clone(above)), |slopes| own(slopes, true))?,
+                    below: lower.map_or_else(|| Ok(Arc::clone(below)), |slopes| own(slopes, false))?,
                 }
-                Op::Relu(from) => {
-                    let given = slopes.and_then(|s| s.get(from));
-                    let (above, below) = case.default_lines(*from)?;
-                    let relu = case.relu(*from)?;
-                    let upper = given.and_then(|g| g.upper.as_deref());
-                    let lower = given.and_then(|g| g.lower.as_deref());
-                    Step::Relu {
-                        above: upper.map_or_else(|| Arc::clone(above), |s| Arc::new(relu.upper_lines(Some(s)))),
-                        below: lower.map_or_else(|| Arc::clone(below), |s| Arc::new(relu.lower_lines(Some(s)))),
-                    }
+            }
+            Op::Relu(from) => {
+                let (above, below) = case.default_lines(*from)?;
+                let relu = case.relu(*from)?;
+                let (upper, lower) = given(from).map_or((None, None), |g| (g.upper.as_deref(), g.lower.as_deref()));
+                Step::Relu {
+                    above: upper.map_or_else(|| Arc::clone(above), |s| Arc::new(relu.upper_lines(Some(s)))),
+                    below: lower.map_or_else(|| Arc::clone(below), |s| Arc::new(relu.lower_lines(Some(s)))),
                 }
-            })
-        };
-        let steps = (0..=top).map(|t| if case.bounds(t).is_ok() { step(t).map(Some) } else { Ok(None) });
-        Ok(Relaxation { case, steps: steps.collect::<Result<_>>()?, one: BigInt::one() })
+            }
+        })
     }
 
     /// An upper bound of `Σ coefficient · d_element` over the elements of tensor `target`.
@@ -173,15 +189,15 @@ impl<'c, 'p> Relaxation<'c, 'p> {
                 self.multiply(&mut state, m)?;
             }
             let Some(v) = state.pending[t].take() else { continue };
-            match (&self.case.problem().tensors[t].op, &self.steps[t]) {
-                (Op::Variables(block), Some(Step::Variables)) => {
+            match (&self.case.problem().tensors[t].op, self.step(t)?) {
+                (Op::Variables(block), Step::Variables) => {
                     quotients.push(self.case.domain(*block).support(&v.widened(), support.clone()));
                 }
-                (Op::Affine(terms), Some(Step::Affine(reach))) => self.affine(&mut state, t, v, terms, reach)?,
-                (Op::Weights(parts), Some(Step::Weights(magnitudes))) => {
+                (Op::Affine(terms), Step::Affine(reach)) => self.affine(&mut state, t, v, terms, reach)?,
+                (Op::Weights(parts), Step::Weights(magnitudes)) => {
                     self.weights(&mut state, t, &v.widened(), parts, magnitudes)?;
                 }
-                (Op::Relu(from) | Op::ReluPair { change: from, .. }, Some(Step::Relu { above, below })) => {
+                (Op::Relu(from) | Op::ReluPair { change: from, .. }, Step::Relu { above, below }) => {
                     let wide = v.widened();
                     let mut v = round(&wide, SLOPED_BITS, self.case.bounds(t)?, &mut state.constant)?;
                     state.spare.push(wide.mantissas);

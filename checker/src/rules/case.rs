@@ -29,12 +29,16 @@ struct Known {
     /// The centre, bracketed in units of the bounds.
     centre: OnceLock<Arc<Vec<(i64, i64)>>>,
     /// The default lines above and below.
-    lines: OnceLock<(Arc<Lines>, Arc<Lines>)>,
+    lines: OnceLock<BothLines>,
+    /// Of a tensor that is what a ReLU makes of a change: the default lines above and below it.
+    pair_lines: OnceLock<BothLines>,
 }
+
+type BothLines = (Arc<Lines>, Arc<Lines>);
 
 impl Known {
     fn new(bounds: Bounds) -> Self {
-        Known { bounds, centre: OnceLock::new(), lines: OnceLock::new() }
+        Known { bounds, centre: OnceLock::new(), lines: OnceLock::new(), pair_lines: OnceLock::new() }
     }
 }
 
@@ -79,10 +83,34 @@ impl<'p> Case<'p> {
     }
 
     /// The default lines above and below a ReLU of tensor `t`.
-    pub fn default_lines(&self, t: usize) -> Result<&(Arc<Lines>, Arc<Lines>)> {
+    pub fn default_lines(&self, t: usize) -> Result<&BothLines> {
         let (known, relu) = (self.known(t)?, self.relu(t)?);
         let lines = || (Arc::new(relu.upper_lines(None)), Arc::new(relu.lower_lines(None)));
         Ok(known.lines.get_or_init(lines))
+    }
+
+    /// The default lines above and below tensor `t`, what a ReLU of `base` makes of `change`.
+    pub fn default_pair_lines(&self, t: usize, base: usize, change: usize) -> Result<&BothLines> {
+        let known = self.known(t)?;
+        if let Some(lines) = known.pair_lines.get() {
+            return Ok(lines);
+        }
+        let pair = self.relu_pair(base, change)?;
+        let lines = (Arc::new(pair.upper_lines(None)?), Arc::new(pair.lower_lines(None)?));
+        Ok(known.pair_lines.get_or_init(|| lines))
+    }
+
+    /// Forgets lines that depend on the bounds of `t`, which have tightened: those that were true before are true still,
+    /// but there are better ones.
+    fn forget_pair_lines(&mut self, t: usize) {
+        for (tensor, known) in self.problem.tensors.iter().zip(&mut self.known).skip(t + 1) {
+            if let (Op::ReluPair { base, change }, Some(known)) = (&tensor.op, known)
+                && (*base == t || *change == t)
+                && known.pair_lines.get().is_some()
+            {
+                Arc::make_mut(known).pair_lines = OnceLock::new();
+            }
+        }
     }
 
     /// Derives bounds, by rule 4.1, of `t` and of all tensors it depends on that have none yet.
@@ -184,6 +212,7 @@ impl<'p> Case<'p> {
             on_bounds(&mut known.bounds);
             known.lines = OnceLock::new();
         }
+        self.forget_pair_lines(t);
         if let Op::Variables(block) = self.problem.tensors[t].op {
             on_domain(Arc::make_mut(&mut self.domain[block]));
         }
@@ -194,6 +223,7 @@ impl<'p> Case<'p> {
         if let Some(known) = &mut self.known[t] {
             *known = Arc::new(Known::new(known.bounds.renormalised()?));
         }
+        self.forget_pair_lines(t);
         Ok(())
     }
 

@@ -361,7 +361,7 @@ impl<'p> Walk<'p> {
     /// bounds of the negated element.
     fn derive(&self, case: &Case<'p>, refine: &Refine, rows: &[usize], exp: i32) -> Result<Vec<Derived>> {
         let (t, multipliers) = (refine.tensor, &refine.hints.multipliers);
-        let relaxation = Relaxation::new(case, t, self.slopes(refine.hints.slopes))?;
+        let relaxation = Relaxation::new(case, t, self.slopes(refine.hints.slopes));
         let bound = |row, sign| relaxation.rounded_bound(t, &[(row, sign)], multipliers, exp);
         let both = |&row: &usize| {
             let lower = if refine.side != Some(Side::Upper) { Some(-bound(row, -1)?) } else { None };
@@ -383,7 +383,7 @@ impl<'p> Walk<'p> {
         for entry in entries {
             if shared.as_ref().is_none_or(|(set, _)| *set != entry.hints.slopes) {
                 shared =
-                    Some((entry.hints.slopes, Relaxation::new(case, problem.output, self.slopes(entry.hints.slopes))?));
+                    Some((entry.hints.slopes, Relaxation::new(case, problem.output, self.slopes(entry.hints.slopes))));
             }
             let Some((_, relaxation)) = &shared else { continue };
             slacks.push(close::slack(problem, &problem.cells[entry.cell], entry, relaxation)?);

@@ -3,12 +3,16 @@
 use super::tree::Refinement;
 use super::variables::Search;
 use crate::relax::batch::{Case, Matrix, Targets, Trace};
+use std::collections::BTreeSet;
 
 /// A neuron to be bounded anew, and what its relaxation costs the open cells.
 pub struct Row {
     neuron: usize,
     score: f64,
 }
+
+/// A neuron whose bounds are stated, and of which side: both, or the upper (`true`) or lower one.
+type Stated = (usize, Option<bool>);
 
 impl Search<'_, '_> {
     /// The unstable neurons of every case and layer that have a part in the bound of an open cell.
@@ -37,8 +41,8 @@ impl Search<'_, '_> {
         let engine = self.engine;
         let zeros: Vec<Vec<f64>> = engine.graph.blocks.iter().map(|b| vec![0.0; b.lower.len()]).collect();
         let mut influence = vec![zeros; cases.len()];
-        // By case and layer: neurons whose bounds are stated, of one side or of both.
-        let mut stated: Vec<Vec<Vec<(usize, Option<bool>)>>> = vec![vec![vec![]; engine.layers.len()]; cases.len()];
+        // By case and layer.
+        let mut stated: Vec<Vec<Vec<Stated>>> = vec![vec![vec![]; engine.layers.len()]; cases.len()];
         let inherited = cases.to_vec();
         for (l, layer) in engine.layers.iter().enumerate() {
             let rows =
@@ -93,8 +97,8 @@ impl Search<'_, '_> {
                 }
             }
         }
-        let refinements = |stated: Vec<Vec<(usize, Option<bool>)>>| {
-            let of_layer = |(l, stated): (usize, Vec<(usize, Option<bool>)>)| {
+        let refinements = |stated: Vec<Vec<Stated>>| {
+            let of_layer = |(l, stated): (usize, Vec<Stated>)| {
                 let of_side = move |side: Option<bool>| {
                     let rows: Vec<usize> = stated.iter().filter(|s| s.1 == side).map(|s| s.0).collect();
                     let tensor = engine.layers[l].tensor;
@@ -109,13 +113,7 @@ impl Search<'_, '_> {
 
     /// Of a ReLU that turns out to be stable before and after a change, one side of both says so; what is inherited stands
     /// for the other sides. Only if the layer has no other change.
-    fn one_side(
-        &self,
-        inherited: &Case,
-        case: &mut Case,
-        (base, change): (usize, usize),
-        stated: &mut [Vec<(usize, Option<bool>)>],
-    ) {
+    fn one_side(&self, inherited: &Case, case: &mut Case, (base, change): (usize, usize), stated: &mut [Vec<Stated>]) {
         let layers = &self.engine.layers;
         if layers[base].changes.len() > 1 {
             return;
@@ -156,35 +154,45 @@ impl Search<'_, '_> {
     ) {
         let engine = self.engine;
         let Some(last) = engine.layers.len().checked_sub(1) else { return };
-        let (layer, Some(v)) = (&engine.layers[last], trace.coefficients(engine, last)) else { return };
+        // With a change goes what it is a change of, if that is all.
+        let base = engine.layers[last].base.filter(|&base| engine.layers[base].changes.len() == 1);
+        let group: Vec<usize> = base.into_iter().chain([last]).collect();
+        let tensors: Vec<usize> = group.iter().map(|&l| engine.layers[l].tensor).collect();
         let mut trials: Vec<Trial> = Vec::new();
         for (case, columns) in closed.iter().enumerate().filter(|(_, columns)| !columns.is_empty()) {
-            let (old, new) = (&inherited[case].ranges[last], &cases[case].ranges[last]);
             let gain = |i: usize| {
-                let of_column = |v: f64| match v >= 0.0 {
-                    true => v * (old.gap(i) - new.gap(i)),
-                    // A line below changes only with the side that its slope is chosen by.
-                    false if layer.base.is_some() => -v * (old.gap(i) - new.gap(i)),
-                    false if old.default[i] == new.default[i] => 0.0,
-                    false => -v * old.high[i].min(-old.low[i]),
+                let of_layer = |&l: &usize| {
+                    let (old, new) = (&inherited[case].ranges[l], &cases[case].ranges[l]);
+                    let of_column = |v: f64| match v >= 0.0 {
+                        true => v * (old.gap(i) - new.gap(i)),
+                        // A line below changes only with the side that its slope is chosen by.
+                        false if engine.layers[l].base.is_some() => -v * (old.gap(i) - new.gap(i)),
+                        false if old.default[i] == new.default[i] => 0.0,
+                        false => -v * old.high[i].min(-old.low[i]),
+                    };
+                    let v = trace.coefficients(engine, l);
+                    v.map_or(0.0, |v| columns.iter().map(|&k| of_column(v[(i, k)])).sum::<f64>())
                 };
-                columns.iter().map(|&k| of_column(v[(i, k)])).sum::<f64>()
+                group.iter().map(of_layer).sum::<f64>()
             };
-            let rows = refine[case].iter().filter(|r| r.tensor == layer.tensor).flat_map(|r| &r.rows);
-            let mut rows: Vec<(f64, usize)> = rows.map(|&i| (gain(i), i)).collect();
+            let rows = refine[case].iter().filter(|r| tensors.contains(&r.tensor)).flat_map(|r| &r.rows);
+            let rows: BTreeSet<usize> = rows.copied().collect();
+            let mut rows: Vec<(f64, usize)> = rows.into_iter().map(|i| (gain(i), i)).collect();
             rows.sort_unstable_by(|a, b| b.0.total_cmp(&a.0));
             let enough = rows.len();
             trials.push(Trial { case, rows, least: 0, enough });
         }
         for _ in 0..HALVINGS {
             let with_some = |trial: &Trial| {
-                let (old, new) = (&inherited[trial.case].ranges[last], &cases[trial.case].ranges[last]);
-                let (mut low, mut high) = (old.low.clone(), old.high.clone());
-                for &(_, i) in &trial.rows[..trial.middle()] {
-                    (low[i], high[i]) = (new.low[i], new.high[i]);
-                }
                 let mut case = cases[trial.case].clone();
-                case.set(&engine.layers, last, low, high);
+                for &l in &group {
+                    let (old, new) = (&inherited[trial.case].ranges[l], &cases[trial.case].ranges[l]);
+                    let (mut low, mut high) = (old.low.clone(), old.high.clone());
+                    for &(_, i) in &trial.rows[..trial.middle()] {
+                        (low[i], high[i]) = (new.low[i], new.high[i]);
+                    }
+                    case.set(&engine.layers, l, low, high);
+                }
                 case
             };
             let tried: Vec<Case> = trials.iter().map(with_some).collect();
@@ -208,7 +216,7 @@ impl Search<'_, '_> {
         }
         for Trial { case, rows, enough, .. } in trials {
             let needed: Vec<usize> = rows[..enough].iter().map(|(_, i)| *i).collect();
-            let of_layer = refine[case].iter_mut().filter(|r| r.tensor == layer.tensor);
+            let of_layer = refine[case].iter_mut().filter(|r| tensors.contains(&r.tensor));
             of_layer.for_each(|r| r.rows.retain(|i| needed.contains(i)));
             refine[case].retain(|r| !r.rows.is_empty());
         }

@@ -14,6 +14,10 @@ pub type Slopes = Vec<Option<Vec<i16>>>;
 /// The slopes of one column of the layers before `end`.
 pub fn quantise(engine: &Engine<'_>, case: &Case, alphas: &Alphas, column: usize, end: usize) -> Slopes {
     let layer = |l: usize| {
+        if alphas[l].nrows() == 0 {
+            // A layer that the target does not depend on.
+            return None;
+        }
         let (range, mut some) = (&case.ranges[l], false);
         let mut list = vec![-1_i16; engine.layers[l].centre.len()];
         for &i in &range.unstable {
