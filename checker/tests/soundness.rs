@@ -83,7 +83,7 @@ fn refine<'p>(proof: &Proof, steps: &[Refine], case: &mut Case<'p>, points: &[Ve
         case.ensure(t).unwrap();
         case.ensure_ranges(&refine.hints.multipliers).unwrap();
         let mut found = Vec::new();
-        let relaxation = Relaxation::new(case, t, refine.hints.slopes.map(|s| &proof.slopes[s])).unwrap();
+        let relaxation = Relaxation::new(case, t, refine.hints.slopes.map(|s| &proof.slopes[s]));
         for row in refine.rows.clone().unwrap_or_else(|| (0..case.problem().tensors[t].centre.len()).collect()) {
             for (side, sign) in [(Side::Lower, -1), (Side::Upper, 1)] {
                 if refine.side.is_none_or(|s| s == side) {
@@ -132,7 +132,7 @@ fn follow<'p>(
     }
     for entry in &node.close {
         let slopes = entry.hints.slopes.map(|s| &proof.slopes[s]);
-        let relaxation = Relaxation::new(&case, problem.output, slopes).unwrap();
+        let relaxation = Relaxation::new(&case, problem.output, slopes);
         let cell = &problem.cells[entry.cell];
         let slack = close::slack(problem, cell, entry, &relaxation).unwrap();
         let closed = close::closes(cell, entry, &slack);

@@ -382,7 +382,7 @@ fn a_proof_of_every_region_verifies() {
     assert_eq!(case.check(answers.clone()).unwrap().0, Verdict::Verified);
     let (verdict, rows) = case.check(answers[1..].to_vec()).unwrap();
     assert_eq!(verdict, Verdict::Rejected);
-    assert!(matches!(&rows[..], [RowVerdict::Unanswered, RowVerdict::Verified { established: None }]), "{rows:?}");
+    assert!(matches!(&rows[..], [RowVerdict::Unanswered, RowVerdict::Verified { established: None, .. }]), "{rows:?}");
     // A proof of one region is no proof of another.
     let swapped = vec![Answer { row: 1, ..answers[0].clone() }, Answer { row: 0, ..answers[1].clone() }];
     assert_eq!(case.check(swapped).unwrap().0, Verdict::Verified, "these two are proved alike");

@@ -40,7 +40,7 @@ fn check(claim: &str, certificate: &str) -> Report {
 
 fn established(report: &Report) -> Rational {
     match &report.settings[0].rows[..] {
-        [(0, RowVerdict::Verified { established: Some(tolerance) })] => tolerance.clone(),
+        [(0, RowVerdict::Verified { established: Some(tolerance), .. })] => tolerance.clone(),
         rows => panic!("{rows:?}"),
     }
 }

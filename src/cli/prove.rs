@@ -36,7 +36,7 @@ pub struct Arguments {
     /// A VNN-LIB file that states what is unsafe about the model.
     #[arg(long, requires = "model")]
     property: Option<PathBuf>,
-    /// Give up after so many seconds, with what is known by then.
+    /// Give up after so many seconds, with what is known by then; until then, split what is unknown into cases.
     #[arg(long, value_name = "SECONDS")]
     timeout: Option<f64>,
     /// How upper bounds are derived; `all` shows what each method reaches.
@@ -105,6 +105,10 @@ pub fn run(arguments: &Arguments) -> Result<u8> {
             about,
             arguments.model.as_deref().filter(|_| arguments.property.is_some()),
         );
+        let unknown = outcomes.iter().any(|outcome| outcome.status == Status::Unknown);
+        if unknown && arguments.method == Choice::Auto && arguments.timeout.is_none() {
+            println!("--timeout SECONDS splits what is unknown into cases");
+        }
     }
     let statuses = statement.claim().settings.iter().enumerate().map(|(i, setting)| {
         let of: Vec<Status> = outcomes.iter().filter(|o| o.setting == i).map(|o| o.status).collect();
