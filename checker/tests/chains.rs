@@ -2,11 +2,17 @@
 
 mod support;
 
+use num::Signed;
+use proptest::prelude::*;
+use proptest::test_runner::Config as Runner;
 use scalecheck::certificate::{Answer, Certificate, LinkText, LinkedFileText, StepText};
 use scalecheck::error::{Code, Error};
+use scalecheck::exact::Exact;
+use scalecheck::number::Rational;
 use scalecheck::verify::{Config, Report, RowVerdict, Statement, Verdict, digest, verify_with};
 use std::path::Path;
 use support::onnx::Model;
+use support::tape::{Tape, tape};
 use support::{default_proof, q};
 
 /// `y = k x` and, beside it, `z = max(k x, 0)`.
@@ -302,4 +308,49 @@ fn a_name_is_the_same_tensor_all_along() {
     // The truth is 8.
     assert_eq!(files.refused(UNIT, output, "8.1", &["ab", "bc"]), Code::ChainLink);
     assert_eq!(files.refused(UNIT, output, "7.9", &["ab", "bc"]), Code::ChainLink);
+}
+
+/// `y = Σ v_i max(w_i x + b_i, 0)` with four terms.
+fn hidden(tape: &mut Tape) -> Vec<u8> {
+    let mut values = |count: usize| (0..count).map(|_| tape.around(16) as f32 / 8.0).collect::<Vec<_>>();
+    let model =
+        Model::new(&[1, 1]).f32("w", &[1, 4], &values(4)).f32("b", &[4], &values(4)).f32("v", &[4, 1], &values(4));
+    let model = model.node("MatMul", &["x", "w"], "p").node("Add", &["p", "b"], "h").node("Relu", &["h"], "r");
+    model.node("MatMul", &["r", "v"], "y").output("y").bytes()
+}
+
+proptest! {
+    #![proptest_config(Runner { cases: 60, failure_persistence: None, ..Runner::default() })]
+
+    /// No input and perturbation moves the output further than a verified chain says, and what it says is the sum.
+    #[test]
+    fn no_point_exceeds_a_chain(mut tape in tape(120)) {
+        let files = Files::new();
+        let names = ["a", "b", "c"];
+        let models: Vec<Vec<u8>> = names.iter().map(|_| hidden(&mut tape)).collect();
+        names.iter().zip(&models).for_each(|(name, bytes)| files.write(&format!("{name}.onnx"), bytes));
+        let (centre, radius) = (tape.unit(), tape.unit().abs());
+        let inputs = format!("[inputs]\npoint = [\"{centre}\"]\nradius = \"{radius}\"\n");
+        let perturbed = if tape.one_in(2) { format!("{inputs}{PERTURB}") } else { inputs.clone() };
+        files.link("ab", ["a", "b"], &inputs, OUTPUT, "1000");
+        files.link("bc", ["b", "c"], &perturbed, OUTPUT, "1000");
+        let statement = files.claim("ac", ["a", "c"], &perturbed, OUTPUT, "2000");
+        let report = files.check(&statement, &files.chain(&statement, &["ab", "bc"])).unwrap();
+        let most = report.settings[0].rows[0].1.established().expect("the chain holds").clone();
+        let read = |bytes: &[u8]| scalecheck::onnx::read(bytes).unwrap();
+        let (first, last) = (read(&models[0]), read(&models[2]));
+        let output = |network: &scalecheck::network::Network, x: &Rational| {
+            network.evaluate(&Exact::from_rationals(std::slice::from_ref(x))).pop().unwrap().get(0)
+        };
+        for _ in 0..10 {
+            let x = &centre + &radius * tape.unit();
+            let delta = if perturbed == inputs { q("0") } else { tape.unit() / q("8") };
+            let moved = output(&last, &(&x + delta)) - output(&first, &x);
+            prop_assert!(moved.abs() <= most, "{x}: {moved} is more than {most}");
+        }
+        let below = files.claim("below", ["a", "c"], &perturbed, OUTPUT, "0");
+        if most > q("0") {
+            prop_assert_eq!(files.rejection(&below, &files.chain(&below, &["ab", "bc"])), Code::ChainSum);
+        }
+    }
 }
