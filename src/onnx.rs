@@ -25,13 +25,21 @@ const MAX_DILATION: usize = 1 << 16;
 
 /// The network as an ONNX model with float32 weights, each the nearest to the exact one.
 ///
-/// Every tensor keeps its name and shape; a batch that was symbolic is fixed to what the network has.
+/// Every tensor keeps its name and shape. If all are rows `[1, n]` and what is written does the same to every row, the batch
+/// is left open; else it is what the network has.
 pub fn write(network: &Network, name: &str) -> Result<Vec<u8>> {
     let mut writer = Writer::new(network);
     for (position, node) in network.nodes().iter().enumerate() {
         writer.node(position).with_context(|| format!("tensor `{}`", node.name))?;
     }
     Ok(writer.finish(name).encode_to_vec())
+}
+
+/// Operators that do the same to every row of a batch, as they are written for rows.
+const BY_ROW: [&str; 9] = ["Add", "Gather", "Gemm", "Identity", "MatMul", "Mul", "Relu", "Sub", "Sum"];
+
+fn is_row(node: &Node) -> bool {
+    matches!(node.shape[..], [1, _])
 }
 
 /// One ONNX node of a chain: it takes the tensor that the chain has come to, and constants.
@@ -87,7 +95,9 @@ impl<'n> Writer<'n> {
     }
 
     fn finish(self, name: &str) -> ModelProto {
-        let info = |node: &Node| ValueInfoProto::new(&node.name, &node.shape);
+        let by_row = |node: &NodeProto| node.op_type.as_ref().is_some_and(|operator| BY_ROW.contains(&&operator[..]));
+        let open = self.network.nodes().iter().all(is_row) && self.nodes.iter().all(by_row);
+        let info = |node: &Node| ValueInfoProto::new(&node.name, &node.shape, open.then_some("batch"));
         let graph = GraphProto {
             node: self.nodes,
             name: Some(name.into()),
@@ -264,6 +274,10 @@ impl<'n> Writer<'n> {
     ) -> Result<Vec<Step>> {
         let mut steps = if keeps_order(linear) {
             self.reshape(node, from, &node.shape)
+        } else if let ([1, _], true) = (from, is_row(node)) {
+            let places: Vec<i64> = index.iter().map(|&place| place.into()).collect();
+            let places = self.constant(node, "places", TensorProto::ints(&[places.len()], &places));
+            vec![Step { attributes: vec![AttributeProto::int("axis", 1)], ..Step::new("Gather", Some(places)) }]
         } else {
             let mut steps = self.reshape(node, from, &[linear.inputs()]);
             let places: Vec<i64> = index.iter().map(|&place| place.into()).collect();

@@ -19,9 +19,9 @@ import sys, numpy, onnx, onnxruntime
 model, points = sys.argv[1:]
 onnx.checker.check_model(onnx.load(model), full_check=True)
 session = onnxruntime.InferenceSession(model)
-for line in open(points):
-    x = numpy.array([line.split()], dtype=numpy.float32)
-    print(*session.run(None, {session.get_inputs()[0].name: x})[0].ravel())
+batch = numpy.array([line.split() for line in open(points)], dtype=numpy.float32)
+for row in session.run(None, {session.get_inputs()[0].name: batch})[0]:
+    print(*row)
 ";
 
 fn run(command: &mut Command) -> String {

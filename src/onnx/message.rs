@@ -115,9 +115,13 @@ pub struct ValueInfoProto {
 }
 
 impl ValueInfoProto {
-    /// A float32 tensor.
-    pub fn new(name: &str, shape: &[usize]) -> Self {
-        let dim = shape.iter().map(|&size| DimensionProto { dim_value: Some(size as i64) }).collect();
+    /// A float32 tensor; `batch` is the name of its first dimension if that is left open.
+    pub fn new(name: &str, shape: &[usize], batch: Option<&str>) -> Self {
+        let stated = |&size: &usize| DimensionProto { dim_value: Some(size as i64), dim_param: None };
+        let mut dim: Vec<DimensionProto> = shape.iter().map(stated).collect();
+        if let (Some(first), Some(batch)) = (dim.first_mut(), batch) {
+            *first = DimensionProto { dim_value: None, dim_param: Some(batch.into()) };
+        }
         let tensor = TensorTypeProto { elem_type: Some(FLOAT), shape: Some(TensorShapeProto { dim }) };
         ValueInfoProto { name: Some(name.into()), r#type: Some(TypeProto { tensor_type: Some(tensor) }) }
     }
@@ -149,6 +153,8 @@ struct TensorShapeProto {
 struct DimensionProto {
     #[prost(int64, optional, tag = "1")]
     dim_value: Option<i64>,
+    #[prost(string, optional, tag = "2")]
+    dim_param: Option<String>,
 }
 
 /// Sizes as ONNX has them.
