@@ -3,8 +3,8 @@
 //! Premises: models `f_0, …, f_n`, f_0 the claim's model and f_n the one that takes its place. For every i a claim with a
 //! certificate of its own, which are bound by their SHA-256 and checked as any other: at every x of a region that contains
 //! the claim's, `|G f_{i-1}(x) − G f_i(x)| ≤ τ_i` in every coordinate. Models are the same if their bytes are; G is the
-//! claim's own coarse map of the tensor that the claim is about, which every model in another's place has by the same
-//! name, and so it is with sites: else a name could mean one tensor of f_n here and another there. With perturbations the last of these claims, and no
+//! claim's own coarse map of the tensor that the claim is about, which f_n has by the same name, and so it is with sites:
+//! else a name could mean one tensor of f_n here and another there. (Of every other f_i a claim could not speak.) With perturbations the last of these claims, and no
 //! other, has them: `|G f_{n-1}(x) − G f_n(x + δ)| ≤ τ_n` for at least the claim's δ.
 //! Conclusion: `|G f_0(x) − G f_n(x + δ)| ≤ Σ τ_i` on the claim's region, by the triangle inequality.
 //!
@@ -115,9 +115,6 @@ pub fn sum(
         let is_last = i + 1 == steps.len();
         if !own.covers(if is_last { setting } else { &bare }) || !claim.truncate.is_empty() {
             return refuse(i, "its outputs, perturbations or truncations are not those of this claim".to_owned());
-        }
-        if let Some(name) = unknown(claim, own) {
-            return refuse(i, format!("its `replace` has no tensor `{name}`"));
         }
         let wider = |(low, high): &(Rational, Rational)| {
             statement.claim().valid.as_ref().is_some_and(|(a, b)| low <= a && b <= high)

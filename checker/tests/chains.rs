@@ -253,6 +253,16 @@ fn the_valid_range_of_a_link_is_as_wide() {
 }
 
 #[test]
+fn nothing_is_truncated_on_the_way() {
+    let files = unit();
+    let scale = "{ family = \"block-mean\", shape = [1], spatial = 1, cutoff = 1 }";
+    let inputs = format!("{UNIT}[[truncate]]\nsite = \"input\"\nscale = {scale}\n");
+    assert_eq!(files.refused(&inputs, OUTPUT, "9", &["ab", "bc"]), Code::ChainLink);
+    files.link("ab", ["a", "b"], &inputs, OUTPUT, "9");
+    assert_eq!(files.refused(UNIT, OUTPUT, "99", &["ab", "bc"]), Code::ChainLink);
+}
+
+#[test]
 fn an_answer_is_a_chain_or_something_else() {
     let files = unit();
     let statement = files.claim("ac", ["a", "c"], UNIT, OUTPUT, "9");
