@@ -114,7 +114,7 @@ fn what_has_no_matrix_to_go_into_is_refused() {
     assert!(refused(&network, "h9", &clusters).contains("no tensor `h9`"));
     assert!(refused(&network, "hidden2", &clusters).contains("hidden2"));
     let cut = || Cut { site: "hidden1", ladder: &clusters, cutoff: 1 };
-    assert!(coarse(&network, &[cut(), cut()]).err().expect("twice").to_string().contains("twice"));
+    assert!(coarse(&network, &[cut(), cut()]).expect_err("twice").to_string().contains("twice"));
     // A ReLU of a truncated input, an output that is a ReLU, and a convolution.
     let mut relus = Network::new("x", vec![1, 64]);
     let first = relus.push("a", vec![1, 64], Op::Relu(0), vec![]).expect("a new name");

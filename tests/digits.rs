@@ -24,7 +24,7 @@ fn certified_tolerance(scale: &str) -> Rational {
     let (_, statement) = statement(&folder, &claim);
     let (outcomes, report) = prove_and_verify(&statement, &Config { method: Choice::All, ..Config::default() });
     assert_eq!(report.verdict(), Verdict::Verified);
-    let RowVerdict::Verified { established: Some(established) } = &report.settings[0].rows[0].1 else {
+    let RowVerdict::Verified { established: Some(established), .. } = &report.settings[0].rows[0].1 else {
         panic!("a verified tolerance claim establishes a tolerance")
     };
     assert_eq!(*established, tightest(&outcomes[0]), "the checker and the prover name the same tolerance");

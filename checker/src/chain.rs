@@ -14,7 +14,7 @@ use crate::certificate::{LinkText, LinkedFileText, StepText};
 use crate::claim::{Claim, Setting, Site};
 use crate::error::{Code, Error, Result, ensure, error};
 use crate::number::{Rational, approximate};
-use crate::verify::{Config, Report, Statement, digest, folder, read, verify_in};
+use crate::verify::{Config, SettingReport, Statement, digest, folder, read, verify_in};
 use crate::vnnlib::Region;
 use num::Zero;
 use std::collections::HashMap;
@@ -26,10 +26,21 @@ const MAX_DEPTH: usize = 8;
 /// Most links of one certificate.
 const MAX_LINKS: usize = 256;
 
-/// A claim, and what its certificate established.
+/// Most links of a chain and all chains that it refers to.
+const MAX_ALL_LINKS: usize = 1024;
+/// Most steps of one chain.
+const MAX_STEPS: usize = 64;
+
+/// What a link's claim is about, and what its certificate established.
 pub struct Linked {
-    statement: Statement,
-    report: Report,
+    /// SHA-256 of the model and of the one in its place.
+    model: String,
+    replacement: Option<String>,
+    truncates: bool,
+    valid: Option<(Rational, Rational)>,
+    settings: Vec<Setting>,
+    /// Regions by row, and by setting the tolerance that is verified there.
+    rows: HashMap<usize, (Region, Vec<Option<Rational>>)>,
 }
 
 /// The links that have been checked, each once.
@@ -56,14 +67,32 @@ impl Links {
             return Ok(Arc::clone(known));
         }
         ensure(self.depth < MAX_DEPTH, Code::LimitSize, format!("a chain of chains is deeper than {MAX_DEPTH}"))?;
+        let all = format!("a chain refers to more than {MAX_ALL_LINKS} others");
+        ensure(self.known.len() < MAX_ALL_LINKS, Code::LimitSize, all)?;
         let (claim_path, claim) = open(&link.claim, from)?;
         let (certificate_path, certificate) = open(&link.certificate, from)?;
         let statement = Statement::of(&claim_path, &claim, None)?;
+        let mut regions: Vec<(usize, Region)> = Vec::new();
+        let note = |row: usize, region: Option<&Region>| regions.extend(region.map(|region| (row, region.clone())));
         self.depth += 1;
-        let report = verify_in(&statement, &certificate, &folder(&certificate_path), config, self, |_, _| ())
+        let report = verify_in(&statement, &certificate, &folder(&certificate_path), config, self, note, |_, _| ())
             .map_err(|e| e.within(&certificate_path.display().to_string()))?;
         self.depth -= 1;
-        let linked = Arc::new(Linked { statement, report });
+        let established = |row: usize| {
+            let of = |setting: &SettingReport| {
+                let found = setting.rows.binary_search_by_key(&row, |(row, _)| *row).ok();
+                found.and_then(|position| setting.rows[position].1.established().cloned())
+            };
+            report.settings.iter().map(of).collect()
+        };
+        let linked = Arc::new(Linked {
+            model: statement.model().to_owned(),
+            replacement: statement.replacement().map(str::to_owned),
+            truncates: !statement.claim().truncate.is_empty(),
+            valid: statement.claim().valid.clone(),
+            settings: statement.claim().settings.clone(),
+            rows: regions.into_iter().map(|(row, region)| (row, (region, established(row)))).collect(),
+        });
         self.known.insert(key, Arc::clone(&linked));
         Ok(linked)
     }
@@ -95,6 +124,10 @@ pub fn sum(
     else {
         return Err(error(Code::ChainLink, "a chain leads from the model to a `replace`, without `truncate`"));
     };
+    // Without a last step nothing would speak of the perturbations.
+    ensure(!steps.is_empty(), Code::ChainLink, "a chain has at least one step")?;
+    let message = || format!("a chain of {} steps; at most {MAX_STEPS} are allowed", steps.len());
+    ensure(steps.len() <= MAX_STEPS, Code::LimitSize, message())?;
     if let Some(name) = unknown(statement.claim(), setting) {
         return Err(error(Code::ChainLink, format!("a chain needs a `replace` with a tensor `{name}`")));
     }
@@ -104,31 +137,31 @@ pub fn sum(
         let Some(linked) = links.get(step.link) else {
             return refuse(i, format!("there is no link {}", step.link));
         };
-        let (claim, s) = (linked.statement.claim(), step.setting.unwrap_or(0));
-        let (Some(own), Some(next)) = (claim.settings.get(s), linked.statement.replacement()) else {
+        let (s, other_row) = (step.setting.unwrap_or(0), step.row.unwrap_or(row));
+        let (Some(own), Some(next)) = (linked.settings.get(s), &linked.replacement) else {
             return refuse(i, format!("link {} has no `replace`, or no setting {s}", step.link));
         };
-        if linked.statement.model() != at {
-            return refuse(i, format!("it starts from the model {}, not from {at}", linked.statement.model()));
+        if linked.model != at {
+            return refuse(i, format!("it starts from the model {}, not from {at}", linked.model));
         }
         let bare = Setting { perturb: vec![], ..setting.clone() };
         let is_last = i + 1 == steps.len();
-        if !own.covers(if is_last { setting } else { &bare }) || !claim.truncate.is_empty() {
+        if !own.covers(if is_last { setting } else { &bare }) || linked.truncates {
             return refuse(i, "its outputs, perturbations or truncations are not those of this claim".to_owned());
         }
         let wider = |(low, high): &(Rational, Rational)| {
             statement.claim().valid.as_ref().is_some_and(|(a, b)| low <= a && b <= high)
         };
-        if !own.perturb.is_empty() && !claim.valid.as_ref().is_none_or(wider) {
+        if !own.perturb.is_empty() && !linked.valid.as_ref().is_none_or(wider) {
             return refuse(i, "its `valid` range leaves out perturbed inputs of this claim".to_owned());
         }
-        let other_row = step.row.unwrap_or(row);
-        let verdict = linked.report.settings[s].rows.iter().find(|(r, _)| *r == other_row);
-        let Some(established) = verdict.and_then(|(_, verdict)| verdict.established()) else {
+        let Some((wide, tolerances)) = linked.rows.get(&other_row) else {
+            return refuse(i, format!("link {} has no region {other_row}", step.link));
+        };
+        let Some(Some(established)) = tolerances.get(s) else {
             return refuse(i, format!("link {} has no verified tolerance for its row {other_row}", step.link));
         };
-        let clean = linked.statement.clean(&[other_row]).next().transpose()?;
-        if !clean.as_ref().and_then(|clean| clean.region()).is_some_and(|wide| wide.contains(region)) {
+        if !wide.contains(region) {
             return refuse(i, format!("row {other_row} of link {} does not contain this region", step.link));
         }
         total += established;

@@ -78,6 +78,10 @@ codes! {
     DataMismatch = "data-mismatch": Mismatch,
     /// A file that a link means has another digest.
     LinkMismatch = "link-mismatch": Mismatch,
+    /// A policy that contradicts itself or names what it does not have.
+    Policy = "policy": Malformed,
+    /// A policy without a signature by the key that it needs.
+    PolicySignature = "policy-signature": Rejected,
     /// A file, tensor or number is larger than the documented limit.
     LimitSize = "limit-size": Limit,
     /// The check would need more multiply–accumulates than allowed.

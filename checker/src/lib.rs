@@ -2,7 +2,7 @@
 //!
 //! What you trust when you trust a verdict is this crate, in the order data flows: `onnx` (bytes → network), `claim`,
 //! `vnnlib` and `array` (text and matrices → claim), `ladder` and `problem` (network + claim → graph, domain, unsafe cells), `certificate` (bytes →
-//! proof), `rules` (one file a rule) and `verify`. There are no floats, no tolerances and no threads.
+//! proof), `rules` (one file a rule), `chain` and `verify`. `gate` asks for many verdicts at once. There are no floats and no tolerances.
 
 #![forbid(unsafe_code)]
 #![deny(clippy::float_arithmetic, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -17,6 +17,8 @@ pub mod data;
 pub mod describe;
 pub mod error;
 pub mod exact;
+#[cfg(feature = "gate")]
+pub mod gate;
 pub mod ladder;
 pub mod linear;
 pub mod network;

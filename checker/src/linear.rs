@@ -6,8 +6,9 @@ use crate::number::{Rational, product};
 use crate::weights::{Values, Weights};
 use num::Zero;
 
-/// Most entries of a composed map.
+/// Most places of a composed map, and multiply–accumulates that it takes.
 const MAX_COMPOSED: usize = 1 << 22;
+const MAX_COMPOSED_WORK: u64 = 1 << 30;
 
 /// Where the entries of a linear map are. No row meets an input twice.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,8 +82,8 @@ impl Linear {
         Some(Some(Linear { weights, ..self.clone() }))
     }
 
-    /// `self ∘ inner` as a matrix; `None` if they do not fit, or either is not a matrix or a gather, or for more than
-    /// [`MAX_COMPOSED`] entries.
+    /// `self ∘ inner` as a matrix; `None` if they do not fit, or either is not a matrix or a gather, or it takes more than
+    /// [`MAX_COMPOSED_WORK`] multiply–accumulates or either map or the result has more than [`MAX_COMPOSED`] places.
     pub fn compose(&self, inner: &Linear) -> Option<Self> {
         let is_matrix = |linear: &Linear| match linear.pattern {
             Pattern::Dense { outer, inner, .. } => outer == 1 && inner == 1,
@@ -90,7 +91,9 @@ impl Linear {
             Pattern::Conv(_) => false,
         };
         let entries = self.outputs.checked_mul(inner.inputs).filter(|entries| *entries <= MAX_COMPOSED)?;
-        let fits = self.inputs == inner.outputs && is_matrix(self) && is_matrix(inner);
+        let small = |linear: &Linear| linear.inputs.checked_mul(linear.outputs).is_some_and(|n| n <= MAX_COMPOSED);
+        let work = self.entries().checked_mul(inner.inputs as u64).is_some_and(|work| work <= MAX_COMPOSED_WORK);
+        let fits = self.inputs == inner.outputs && is_matrix(self) && is_matrix(inner) && small(inner) && work;
         fits.then_some(())?;
         // By columns: what this map makes of each column of the inner one.
         let mut columns = vec![vec![Rational::zero(); inner.outputs]; inner.inputs];

@@ -18,6 +18,7 @@ scalecheck: exact, independent check of worst-case certificates for neural netwo
 
 Usage: scalecheck verify CLAIM CERTIFICATE [--model FILE] [--max-work N] [--json]
        scalecheck verify --model FILE --property FILE CERTIFICATE [--max-work N] [--json]
+       scalecheck gate POLICY [--format line|table|json|junit|sarif] [--attest FILE] [--policy-signer KEY] [--max-work N]
 
   CLAIM          the claim, a TOML file; it names the model and the data
   CERTIFICATE    the certificate, JSON or gzipped JSON
@@ -26,7 +27,12 @@ Usage: scalecheck verify CLAIM CERTIFICATE [--model FILE] [--max-work N] [--json
   --max-work N   most multiply-accumulates of one row's proof (default 17592186044416)
   --json         print one JSON object
 
-Exit codes: 0 VERIFIED, 10 REFUTED, 1 REJECTED, 2 malformed input or usage,
+  POLICY         what may be deployed, a TOML file: models by SHA-256, and what must be certified of them
+  --format F     how the gate answers (default table)
+  --attest FILE  if the gate opens, write an in-toto statement there, ready to be signed
+  --policy-signer KEY  the policy must be signed by this minisign public key, in POLICY.minisig
+
+Exit codes: of gate, 0 OPEN, 1 CLOSED, 2 a policy or flag that cannot be understood. Of verify, 0 VERIFIED, 10 REFUTED, 1 REJECTED, 2 malformed input or usage,
             3 mismatch of digests, 4 resource limit or internal fault.
 ";
 
@@ -51,6 +57,10 @@ fn run(mut arguments: Vec<String>, json: bool) -> Result<(String, u8)> {
     if only(["--version", "-V"]) {
         return Ok((format!("scalecheck {}\n", env!("CARGO_PKG_VERSION")), 0));
     }
+    #[cfg(feature = "gate")]
+    if arguments.first().is_some_and(|command| command == "gate") {
+        return gate(arguments.split_off(1));
+    }
     let model = option(&mut arguments, "--model")?.map(PathBuf::from);
     let property = option(&mut arguments, "--property")?.map(PathBuf::from);
     let mut config = Config::default();
@@ -73,7 +83,7 @@ fn run(mut arguments: Vec<String>, json: bool) -> Result<(String, u8)> {
             return usage(format!("verify needs a claim and a certificate, not {} files", words.len() - 1));
         }
         ([other, ..], ..) => return usage(format!("unknown command `{other}`")),
-        ([], ..) => return usage("a command is needed: verify".into()),
+        ([], ..) => return usage("a command is needed: verify or gate".into()),
     };
     let bytes = read(certificate.as_ref())?;
     let shown = std::io::stderr().is_terminal();
@@ -87,6 +97,42 @@ fn run(mut arguments: Vec<String>, json: bool) -> Result<(String, u8)> {
     let report = verify_with(&statement, &bytes, folder, &config, progress).map_err(|e| e.within(certificate))?;
     let text = if json { format!("{}\n", as_json(&report, certificate)) } else { as_text(&report) };
     Ok((text, report.verdict().exit_code()))
+}
+
+/// `scalecheck gate`.
+#[cfg(feature = "gate")]
+fn gate(mut arguments: Vec<String>) -> Result<(String, u8)> {
+    use scalecheck::gate;
+    let format = match option(&mut arguments, "--format")? {
+        None => gate::Format::Table,
+        Some(name) => gate::Format::named(&name)
+            .map_or_else(|| usage(format!("--format {name}: line, table, json, junit or sarif is needed")), Ok)?,
+    };
+    let attest = option(&mut arguments, "--attest")?.map(PathBuf::from);
+    let signer = option(&mut arguments, "--policy-signer")?;
+    let mut config = Config::default();
+    if let Some(work) = option(&mut arguments, "--max-work")? {
+        config.max_work = work.parse().or_else(|_| usage(format!("`{work}` is not a number")))?;
+    }
+    let [path] = &arguments[..] else {
+        return usage(format!("gate needs a policy, not {} files or unknown flags", arguments.len()));
+    };
+    let policy = gate::load(path.as_ref(), signer.as_deref())?;
+    let findings = gate::check(&policy, &config);
+    let open = findings.iter().all(|finding| finding.failure.is_none());
+    if let (Some(file), true) = (attest, open) {
+        put(&file, &format!("{:#}\n", gate::attestation(&policy, &findings)))?;
+    }
+    Ok((gate::write(&policy, &findings, format), u8::from(!open)))
+}
+
+/// Puts a file in place in one step.
+#[cfg(feature = "gate")]
+fn put(path: &Path, text: &str) -> Result<()> {
+    let mut partial = path.as_os_str().to_owned();
+    partial.push(".partial");
+    let written = std::fs::write(&partial, text).and_then(|()| std::fs::rename(&partial, path));
+    written.map_err(|e| Error::new(Code::Io, path.display().to_string(), format!("cannot be written: {e}")))
 }
 
 fn usage<T>(message: String) -> Result<T> {

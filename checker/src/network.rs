@@ -9,6 +9,9 @@ use crate::weights::Values;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+/// Most places of all matrices that are multiplied out.
+const MAX_FUSED: usize = 1 << 23;
+
 /// How a tensor is computed from earlier ones.
 #[derive(Clone, Debug)]
 pub enum Op {
@@ -116,7 +119,8 @@ impl Network {
     }
 
     /// The same function with fewer tensors: an affine tensor that `other` has no name for, that is no output and that only
-    /// affine tensors use is put into these. `None` if there is none, or a map is not a matrix.
+    /// affine tensors use is put into these. `None` if there is none, if then there are not as many tensors as `other` has, or
+    /// if a map is not a matrix or they have more than [`MAX_FUSED`] places in all.
     ///
     /// Exact: `V (W x + b) + c = (V W) x + (V b + c)`.
     pub fn without_tensors_unknown_to(&self, other: &Network) -> Option<Network> {
@@ -129,7 +133,10 @@ impl Network {
             is_affine && other.find(&node.name).is_none() && !self.outputs.contains(&t) && affine_users(t)
         };
         let goes: Vec<bool> = self.nodes.iter().enumerate().map(goes).collect();
-        goes.contains(&true).then_some(())?;
+        // As many tensors must be left as the other network has: else the two are not alike, and nothing is multiplied out.
+        let stay = goes.iter().filter(|goes| !**goes).count();
+        (goes.contains(&true) && stay == other.nodes.len()).then_some(())?;
+        let mut room = MAX_FUSED;
         let mut fused = Network { nodes: vec![], by_name: HashMap::new(), outputs: vec![] };
         // What each tensor is in the new network: one of it, or a sum of maps of its tensors and a bias.
         let mut known: Vec<(Vec<Term>, Option<Exact>)> = Vec::with_capacity(self.nodes.len());
@@ -145,6 +152,9 @@ impl Network {
                             continue;
                         }
                         for (q, map) in &known[*p].0 {
+                            // Each takes some work, however small.
+                            let places = outer.outputs().checked_mul(map.inputs())?;
+                            room = room.checked_sub(places.max(1 << 10))?;
                             inner.push((*q, Arc::new(outer.compose(map)?)));
                         }
                         let moved = known[*p].1.as_ref().map(|b| b.apply(outer));

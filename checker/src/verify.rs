@@ -11,9 +11,10 @@ use crate::number::Rational;
 use crate::onnx;
 use crate::problem::{Cell, Clean, Problem};
 use crate::rules::{tree, witness};
-use crate::vnnlib;
+use crate::vnnlib::{self, Region};
 use num::{Signed, Zero};
 use sha2::{Digest, Sha256};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -324,16 +325,17 @@ pub fn verify_with(
     config: &Config,
     progress: impl Fn(usize, usize),
 ) -> Result<Report> {
-    verify_in(statement, certificate, from, config, &mut Links::default(), progress)
+    verify_in(statement, certificate, from, config, &mut Links::default(), |_, _| (), progress)
 }
 
-/// The same as a part of a chain, with the links that are known.
+/// The same as a part of a chain, with the links that are known; `note` is told the region of every row.
 pub(crate) fn verify_in(
     statement: &Statement,
     certificate: &[u8],
     from: &Path,
     config: &Config,
     links: &mut Links,
+    mut note: impl FnMut(usize, Option<&Region>),
     progress: impl Fn(usize, usize),
 ) -> Result<Report> {
     let certificate = certificate::parse(certificate)?;
@@ -353,6 +355,7 @@ pub(crate) fn verify_in(
     let mut done = 0;
     for ((&row, answers), clean) in rows.iter().zip(answers).zip(statement.clean(&rows)) {
         let clean = clean?;
+        note(row, clean.region());
         let mut verdicts = Vec::with_capacity(settings.len());
         for (s, answer) in answers.iter().enumerate() {
             // Deriving the problem finds what is wrong with the claim, answered or not.
@@ -516,14 +519,18 @@ pub fn established_tolerance(problem: &Problem, property: &Property, slack: &[Op
 /// Largest file that is read.
 const MAX_FILE: u64 = 1 << 32;
 
-/// The bytes of a regular file.
+/// The bytes of a regular file. One that claims to be empty is, whatever it would say if it were asked, as some files do
+/// that a system makes up.
 pub fn read(path: &Path) -> Result<Vec<u8>> {
     let name = path.display().to_string();
     let failed = |e: std::io::Error| Error::new(Code::Io, name.clone(), e.to_string());
     let about = std::fs::metadata(path).map_err(failed)?;
     ensure(about.is_file(), Code::Io, "not a regular file").map_err(|e| e.within(&name))?;
     ensure(about.len() <= MAX_FILE, Code::LimitSize, "larger than 4 GiB").map_err(|e| e.within(&name))?;
-    std::fs::read(path).map_err(failed)
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path).map_err(failed)?;
+    file.take(about.len()).read_to_end(&mut bytes).map_err(failed)?;
+    Ok(bytes)
 }
 
 fn text<'a>(bytes: &'a [u8], name: &str) -> Result<&'a str> {

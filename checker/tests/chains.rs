@@ -238,6 +238,40 @@ fn only_the_last_link_has_perturbations_and_at_least_the_claims() {
     assert_eq!(files.refused(UNIT, OUTPUT, "99", &["ab", "bc"]), Code::ChainLink);
 }
 
+/// A chain without links from a model to itself says nothing of what a perturbation does.
+#[test]
+fn a_chain_has_a_step() {
+    let files = Files::new();
+    for inputs in [UNIT.to_owned(), format!("{UNIT}{PERTURB}")] {
+        let statement = files.claim("aa", ["a", "a"], &inputs, OUTPUT, "0");
+        assert_eq!(files.rejection(&statement, &files.chain(&statement, &[])), Code::ChainLink);
+    }
+}
+
+#[test]
+fn a_chain_has_a_limit() {
+    let files = Files::new();
+    files.link("aa", ["a", "a"], UNIT, OUTPUT, "0");
+    let statement = files.claim("all", ["a", "a"], UNIT, OUTPUT, "0");
+    let mut certificate = files.chain(&statement, &["aa"]);
+    let step = StepText::default();
+    certificate.answers[0].chain = Some(vec![step.clone(); 64]);
+    assert_eq!(files.check(&statement, &certificate).unwrap().verdict(), Verdict::Verified);
+    certificate.answers[0].chain = Some(vec![step; 65]);
+    assert_eq!(files.rejection(&statement, &certificate), Code::LimitSize);
+}
+
+/// What a system makes up for a reader, without end or with a wait, is taken for the empty file that it claims to be.
+#[cfg(target_os = "linux")]
+#[test]
+fn files_that_a_system_makes_up_are_not_read() {
+    let files = unit();
+    let statement = files.claim("ac", ["a", "c"], UNIT, OUTPUT, "9");
+    let mut certificate = files.chain(&statement, &["ab", "bc"]);
+    certificate.links[0].claim.file = "/proc/self/pagemap".to_owned();
+    assert_eq!(files.rejection(&statement, &certificate), Code::LinkMismatch);
+}
+
 /// A valid range of the last link that is narrower than the claim's leaves perturbed inputs out.
 #[test]
 fn the_valid_range_of_a_link_is_as_wide() {

@@ -94,6 +94,31 @@ proptest! {
     }
 }
 
+/// Small files that would make large matrices or many of them: they are compared as they are, and at once.
+#[test]
+fn what_would_grow_is_not_multiplied_out() {
+    let wide = |middle: bool| {
+        let model = Model::new(&[1, 65536]).f32("k", &[], &[1.0]).i64("axes", &[1]);
+        let model = if middle { model.node("Mul", &["x", "k"], "u") } else { model };
+        model.node("ReduceSum", &[if middle { "u" } else { "x" }, "axes"], "y").output("y")
+    };
+    let (plain, scaled) = (read_model(&wide(false).bytes()), read_model(&wide(true).bytes()));
+    assert!(scaled.without_tensors_unknown_to(&plain).is_none());
+    // Every sum of a tensor with itself doubles the terms: 2^40 of them.
+    let sums = |steps: usize| {
+        let mut model = Model::new(&[1, 1]).node("Add", &["x", "x"], "t0");
+        for step in 0..steps {
+            let (from, to) = (format!("t{step}"), format!("t{}", step + 1));
+            model = model.node("Add", &[&from, &from], &to);
+        }
+        let last = format!("t{steps}");
+        read_model(&model.node("Add", &[&last, "x"], "y").output("y").bytes())
+    };
+    let one = read_model(&Model::new(&[1, 1]).node("Add", &["x", "x"], "y").output("y").bytes());
+    assert!(sums(40).without_tensors_unknown_to(&one).is_none());
+    assert!(sums(2).without_tensors_unknown_to(&one).is_some());
+}
+
 /// A tensor that a ReLU or the outside uses stays, and so does one that the other network has a name for.
 #[test]
 fn what_others_use_stays() {

@@ -17,9 +17,9 @@ pub struct Item<'a> {
     value: Option<&'a DeValue<'a>>,
 }
 
-/// Reads a document by a function that gets all of it as one table.
-pub fn read<T>(name: &str, text: &str, read: impl FnOnce(&Item<'_>) -> Result<T>) -> Result<T> {
-    let item = |start, value| Item { name, text, start, key: "claim", value };
+/// Reads a document by a function that gets all of it as one table; `kind` is what errors call that.
+pub fn read<T>(name: &str, kind: &str, text: &str, read: impl FnOnce(&Item<'_>) -> Result<T>) -> Result<T> {
+    let item = |start, value| Item { name, text, start, key: kind, value };
     match DeTable::parse(text) {
         Ok(table) => read(&item(0, Some(&DeValue::Table(table.into_inner())))),
         Err(e) => {

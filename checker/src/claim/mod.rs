@@ -10,7 +10,7 @@ use crate::number::Rational;
 use crate::onnx;
 use crate::verify::{Files, digest};
 use crate::vnnlib::{self, Query};
-pub use document::Item;
+pub use document::{Item, read as read_document};
 use std::cell::RefCell;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -173,12 +173,12 @@ pub enum Property {
 
 /// Reads a claim; `name` stands in errors before the line number, and its folder is where other files are.
 pub fn parse(name: &str, text: &str, files: &mut Files) -> Result<Claim> {
-    document::read(name, text, |item| claim(item, files))
+    document::read(name, "claim", text, |item| claim(item, files))
 }
 
 /// Reads a ladder alone: the keys of a `scale` table without a cutoff.
 pub fn parse_ladder(name: &str, text: &str, files: &mut Files) -> Result<Arc<Ladder>> {
-    document::read(name, text, |item| Ok(scale::ladder(item, [], files)?.0))
+    document::read(name, "claim", text, |item| Ok(scale::ladder(item, [], files)?.0))
 }
 
 fn claim(item: &Item<'_>, files: &mut Files) -> Result<Claim> {

@@ -38,7 +38,7 @@ fn from_file(file: &Item<'_>, files: &mut Files) -> Result<Ladder> {
     let Ok(text) = std::str::from_utf8(&bytes) else {
         return file.error(Code::Io, format!("{path} is not UTF-8 text"));
     };
-    document::read(&path, text, |item| {
+    document::read(&path, "ladder", text, |item| {
         let (ladder, [made]) = family(item, ["made"], files)?;
         made.optional(Item::text)?;
         item.ensure(ladder != Ladder::None, Code::ClaimValue, "the family `none` has no rungs, so it is no ladder")?;

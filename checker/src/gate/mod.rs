@@ -1,0 +1,248 @@
+//! The gate: whether the files that are about to be deployed have what a policy asks for. Nothing is remembered: every
+//! certificate is checked anew, against the bytes that are there.
+
+mod attest;
+mod policy;
+mod report;
+
+pub use attest::statement as attestation;
+pub use policy::{Policy, signed_by};
+pub use report::{Format, write};
+
+use crate::certificate;
+use crate::claim::Property;
+use crate::error::{Class, Error};
+use crate::number::Rational;
+use crate::verify::{Config, Report, RowVerdict, SettingReport, Statement, digest, folder, read, verify_with};
+use policy::{Model, Requirement};
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// What became of one requirement.
+pub struct Finding {
+    /// Name of the claim file, as the policy gives it.
+    pub claim: String,
+    pub certificate: String,
+    /// SHA-256 of both, and of the model, as they were read.
+    pub claim_digest: String,
+    pub certificate_digest: String,
+    pub model: String,
+    pub model_digest: String,
+    /// The claim in words, once it was read.
+    pub words: String,
+    /// Rows that are certified, of all rows, in the setting where they are fewest.
+    pub certified: usize,
+    pub rows: usize,
+    /// The largest tolerance that the proofs establish.
+    pub tolerance: Option<Rational>,
+    /// Who signed the certificate, if the policy asks.
+    pub signer: Option<String>,
+    /// Why the gate stays closed.
+    pub failure: Option<Failure>,
+}
+
+/// Why a requirement is not met: a stable code, and in words what to do.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    pub code: String,
+    pub message: String,
+}
+
+impl Failure {
+    fn new(code: &str, message: impl Into<String>) -> Self {
+        Failure { code: code.to_owned(), message: message.into() }
+    }
+}
+
+/// Checks every model and every requirement of a policy, on all processors.
+pub fn check(policy: &Policy, config: &Config) -> Vec<Finding> {
+    let next = AtomicUsize::new(0);
+    let found: Mutex<Vec<(usize, Finding)>> = Mutex::new(Vec::new());
+    let models: Vec<Result<(), Failure>> = policy.models.iter().map(unchanged).collect();
+    let work = || {
+        while let Some(requirement) = policy.requirements.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let position = requirement.position;
+            let finding = finding(policy, &models, requirement, config);
+            found.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((position, finding));
+        }
+    };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        // One that cannot be started leaves its work to the others, and to this one.
+        for _ in 1..threads {
+            let _ = std::thread::Builder::new().spawn_scoped(scope, work);
+        }
+        work();
+    });
+    let mut found = found.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    found.sort_by_key(|(position, _)| *position);
+    found.into_iter().map(|(_, finding)| finding).collect()
+}
+
+/// The file of a model is the one that the policy names.
+fn unchanged(model: &Model) -> Result<(), Failure> {
+    let bytes = read(&model.path).map_err(|e| Failure::new("model-missing", format!("{e}; put the model there")))?;
+    let found = digest(&bytes);
+    if found == model.sha256 {
+        return Ok(());
+    }
+    let message = format!(
+        "{} has the SHA-256 {found}, the policy asks for {}; deploy that file, or have the new one certified and name it in \
+         the policy",
+        model.name, model.sha256
+    );
+    Err(Failure::new("model-stale", message))
+}
+
+fn finding(policy: &Policy, models: &[Result<(), Failure>], requirement: &Requirement, config: &Config) -> Finding {
+    let model = &policy.models[requirement.model];
+    let mut finding = Finding {
+        claim: requirement.claim_name.clone(),
+        certificate: requirement.certificate_name.clone(),
+        claim_digest: String::new(),
+        certificate_digest: String::new(),
+        model: model.name.clone(),
+        model_digest: model.sha256.clone(),
+        words: String::new(),
+        certified: 0,
+        rows: 0,
+        tolerance: None,
+        signer: None,
+        failure: None,
+    };
+    let outcome =
+        models[requirement.model].clone().and_then(|()| met(policy, model, requirement, config, &mut finding));
+    finding.failure = outcome.err();
+    finding
+}
+
+/// Whether one requirement is met; what is found on the way is noted.
+fn met(
+    policy: &Policy,
+    model: &Model,
+    requirement: &Requirement,
+    config: &Config,
+    finding: &mut Finding,
+) -> Result<(), Failure> {
+    let missing =
+        |what: &str, advice: &str, e: Error| Failure::new(&format!("{what}-missing"), format!("{e}; {advice}"));
+    let claim = read(&requirement.claim)
+        .map_err(|e| missing("claim", "put the claim there, or take it out of the policy", e))?;
+    finding.claim_digest = digest(&claim);
+    if let Some(pinned) = requirement.sha256.as_ref().filter(|pinned| **pinned != finding.claim_digest) {
+        let message = format!(
+            "{} has the SHA-256 {}, the policy asks for {pinned}; restore the claim, or review the new one and name its digest",
+            finding.claim, finding.claim_digest
+        );
+        return Err(Failure::new("claim-tampered", message));
+    }
+    let bytes = read(&requirement.certificate).map_err(|e| {
+        missing("certificate", &format!("make one: scalecert prove {}", requirement.claim.display()), e)
+    })?;
+    finding.certificate_digest = digest(&bytes);
+    if !requirement.signers.is_empty() {
+        finding.signer = Some(signer(policy, requirement, &bytes)?);
+    }
+    let statement = Statement::of(&requirement.claim, &claim, Some(&model.path)).map_err(not_checked)?;
+    if statement.model() != model.sha256 {
+        // It changed since it was looked at.
+        return Err(Failure::new("model-stale", format!("{} changed while it was checked; try again", model.name)));
+    }
+    let format = certificate::parse(&bytes).map_err(not_checked)?.format;
+    if age(&format) < age(&policy.oldest_format) {
+        let message = format!(
+            "{} has the format {format}, the policy asks for {} or a later one; have it made again",
+            finding.certificate, policy.oldest_format
+        );
+        return Err(Failure::new("format-expired", message));
+    }
+    let from = folder(&requirement.certificate);
+    let report = verify_with(&statement, &bytes, &from, config, |_, _| ()).map_err(not_checked)?;
+    finding.words.clone_from(&report.claim);
+    finding.tolerance =
+        report.settings.iter().flat_map(|s| &s.rows).filter_map(|(_, v)| v.established().cloned()).max();
+    enough(&statement, &report, requirement, finding)
+}
+
+/// The number at the end of a format's name.
+fn age(format: &str) -> Option<u32> {
+    format.rsplit('/').next().and_then(|number| number.parse().ok())
+}
+
+/// Why a claim or its certificate could not be checked.
+fn not_checked(e: Error) -> Failure {
+    let advice = match e.code.class() {
+        Class::Mismatch => "the certificate is about other files; have it made again for these",
+        Class::Limit => "raise the limit with --max-work, or have a smaller certificate made",
+        Class::Malformed | Class::Rejected => "restore the file, or have the certificate made again",
+    };
+    Failure { code: e.code.as_str().to_owned(), message: format!("{e}; {advice}") }
+}
+
+/// Enough rows of every setting are certified, and no answer is rejected.
+fn enough(
+    statement: &Statement,
+    report: &Report,
+    requirement: &Requirement,
+    finding: &mut Finding,
+) -> Result<(), Failure> {
+    let rejected = report.settings.iter().flat_map(|s| &s.rows).find_map(|(row, verdict)| match verdict {
+        RowVerdict::Rejected(e) => {
+            Some(format!("row {row} of {}: {e}; have the certificate made again", finding.certificate))
+        }
+        _ => None,
+    });
+    if let Some(message) = rejected {
+        return Err(Failure::new("answer-rejected", message));
+    }
+    let count = |(setting, property): (&SettingReport, &Property)| {
+        let certified = setting.rows.iter().filter(|(_, verdict)| match verdict {
+            RowVerdict::Verified { .. } | RowVerdict::Served { .. } => true,
+            RowVerdict::Reached { .. } => matches!(property, Property::Reaches(_)),
+            RowVerdict::Refuted { .. } | RowVerdict::Rejected(_) | RowVerdict::Unanswered => false,
+        });
+        // One row that reaches it is all that `reaches` claims.
+        match (certified.count(), property) {
+            (1.., Property::Reaches(_)) => (setting.rows.len(), setting.rows.len()),
+            (count, _) => (count, setting.rows.len()),
+        }
+    };
+    let properties = statement.claim().settings.iter().map(|setting| &setting.property);
+    let counts = report.settings.iter().zip(properties).map(count);
+    (finding.certified, finding.rows) = counts.min().unwrap_or((0, 0));
+    let share = |n: usize| Rational::from_integer(n.into());
+    if finding.rows == 0 || share(finding.certified) < &requirement.certified * share(finding.rows) {
+        let message = format!(
+            "{} of {} rows are certified, the policy asks for {} of them; prove more rows, or ask for fewer",
+            finding.certified, finding.rows, requirement.certified
+        );
+        return Err(Failure::new("rows-missing", message));
+    }
+    Ok(())
+}
+
+/// The name of a signer that the requirement accepts and who signed these bytes.
+fn signer(policy: &Policy, requirement: &Requirement, bytes: &[u8]) -> Result<String, Failure> {
+    let path = policy::signature_path(&requirement.certificate);
+    let advice = format!("have it signed: scalecert sign {} --key KEY", requirement.certificate.display());
+    let unsigned = |e: Error| Failure::new("certificate-unsigned", format!("{e}; {advice}"));
+    let signature = read(&path).map_err(unsigned)?;
+    let accepted = policy.signers.iter().filter(|(name, _)| requirement.signers.contains(name));
+    let found = accepted.clone().find(|(_, key)| signed_by(key, bytes, &signature));
+    found.map(|(name, _)| name.clone()).ok_or_else(|| {
+        let names: Vec<&str> = accepted.map(|(name, _)| &name[..]).collect();
+        let message =
+            format!("{} is no signature of this certificate by {}; {advice}", path.display(), names.join(" or "));
+        Failure::new("signer-unknown", message)
+    })
+}
+
+/// Reads a policy and the signature that it needs: by `signer`, a public key, if that is given.
+pub fn load(path: &Path, signer: Option<&str>) -> crate::error::Result<Policy> {
+    let bytes = read(path)?;
+    if let Some(key) = signer {
+        policy::check_signature(path, &bytes, key)?;
+    }
+    Policy::parse(path, &bytes)
+}
