@@ -245,7 +245,7 @@ fn elimination(random: &mut SmallRng) {
     let problem = problem(&network(random, folder.path(), &[784, 256, 256, 256, 10]));
     let mut case = Case::root(&problem).expect("a domain");
     case.ensure(problem.output).expect("bounds of all tensors");
-    let relaxation = Relaxation::new(&case, problem.output, None).expect("steps for all tensors");
+    let relaxation = Relaxation::new(&case, problem.output, None);
     let float = Float::new(&case);
     let terms = [(0, 1), (1, -1)];
     let (mut bound, mut float_bound) = (None, (0.0, 0));
