@@ -8,6 +8,7 @@ mod inspect;
 mod instances;
 mod ladder;
 mod prove;
+mod sign;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -31,6 +32,7 @@ enum Command {
     Chain(chain::Arguments),
     Coarsen(coarsen::Arguments),
     Ladder(ladder::Arguments),
+    Sign(sign::Arguments),
     Inspect(inspect::Arguments),
     Instances(instances::Arguments),
 }
@@ -44,6 +46,7 @@ pub fn run() -> ExitCode {
         Command::Chain(arguments) => chain::run(&arguments),
         Command::Coarsen(arguments) => coarsen::run(&arguments),
         Command::Ladder(arguments) => ladder::run(&arguments),
+        Command::Sign(arguments) => sign::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Instances(arguments) => instances::run(&arguments),
     };

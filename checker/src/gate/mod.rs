@@ -144,10 +144,18 @@ fn met(
     if !requirement.signers.is_empty() {
         finding.signer = Some(signer(policy, requirement, &bytes)?);
     }
-    let statement = Statement::of(&requirement.claim, &claim, Some(&model.path)).map_err(not_checked)?;
-    if statement.model() != model.sha256 {
-        // It changed since it was looked at.
-        return Err(Failure::new("model-stale", format!("{} changed while it was checked; try again", model.name)));
+    let path = Some(&*model.path).filter(|_| !requirement.replaces);
+    let statement = Statement::of(&requirement.claim, &claim, path).map_err(not_checked)?;
+    let about = if requirement.replaces { statement.replacement() } else { Some(statement.model()) };
+    if about != Some(&model.sha256) {
+        let role = if requirement.replaces { "the `replace` of the claim" } else { "the model, as it is now," };
+        let message = format!(
+            "{role} has the SHA-256 {}, the policy asks for {} of {}; have that one certified",
+            about.unwrap_or("of no file"),
+            model.sha256,
+            model.name
+        );
+        return Err(Failure::new("model-other", message));
     }
     let format = certificate::parse(&bytes).map_err(not_checked)?.format;
     if age(&format) < age(&policy.oldest_format) {

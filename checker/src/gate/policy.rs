@@ -40,6 +40,8 @@ pub struct Requirement {
     pub certificate: PathBuf,
     /// Position of the model.
     pub model: usize,
+    /// True if that is what takes the place of the claim's model, such as a quantised copy.
+    pub replaces: bool,
     /// The part of rows that must be certified.
     pub certified: Rational,
     /// Names of the signers of whom one must have signed the certificate.
@@ -97,8 +99,8 @@ fn hexadecimal(item: &Item<'_>) -> Result<String> {
 }
 
 fn requirement(item: &Item<'_>, folder: &Path, models: &[Model], signers: &[(String, String)]) -> Result<Requirement> {
-    let [claim, sha256, certificate, model, certified, accepted] =
-        item.table(["claim", "sha256", "certificate", "model", "certified", "signers"])?;
+    let [claim, sha256, certificate, model, role, certified, accepted] =
+        item.table(["claim", "sha256", "certificate", "model", "role", "certified", "signers"])?;
     let chosen = match (model.is_given(), models) {
         (false, [_]) => Some(0),
         (false, _) => return model.error(Code::Policy, "with several models, `model` says which one it is about"),
@@ -124,6 +126,7 @@ fn requirement(item: &Item<'_>, folder: &Path, models: &[Model], signers: &[(Str
         certificate: folder.join(&certificate_name),
         certificate_name,
         model: chosen,
+        replaces: role.optional(|item| item.choice(&[("model", false), ("replace", true)]))?.unwrap_or_default(),
         certified: part,
         signers: accepted_names,
     })
