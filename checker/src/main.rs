@@ -8,6 +8,7 @@ use scalecheck::number::{Rational, approximate};
 use scalecheck::verify::{
     Config, Report, RowVerdict, Separation, SettingReport, Statement, Verdict, read, verify_with,
 };
+use scalecheck::vnnlib::counterexample::assess;
 use serde_json::{Value, json};
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -18,6 +19,7 @@ scalecheck: exact, independent check of worst-case certificates for neural netwo
 
 Usage: scalecheck verify CLAIM CERTIFICATE [--model FILE] [--max-work N] [--json]
        scalecheck verify --model FILE --property FILE CERTIFICATE [--max-work N] [--json]
+       scalecheck witness --model FILE --property FILE COUNTEREXAMPLE [--json]
        scalecheck gate POLICY [--format line|table|json|junit|sarif] [--attest FILE] [--policy-signer KEY] [--max-work N]
 
   CLAIM          the claim, a TOML file; it names the model and the data
@@ -27,12 +29,14 @@ Usage: scalecheck verify CLAIM CERTIFICATE [--model FILE] [--max-work N] [--json
   --max-work N   most multiply-accumulates of one row's proof (default 17592186044416)
   --json         print one JSON object
 
+  COUNTEREXAMPLE a file of pairs (X_0 0.5), as the verification competition has them; it is evaluated exactly
+
   POLICY         what may be deployed, a TOML file: models by SHA-256, and what must be certified of them
   --format F     how the gate answers (default table)
   --attest FILE  if the gate opens, write an in-toto statement there, ready to be signed
   --policy-signer KEY  the policy must be signed by this minisign public key, in POLICY.minisig
 
-Exit codes: of gate, 0 OPEN, 1 CLOSED, 2 a policy or flag that cannot be understood. Of verify, 0 VERIFIED, 10 REFUTED, 1 REJECTED, 2 malformed input or usage,
+Exit codes: of witness, 10 REFUTED, 1 HARMLESS, 2 malformed input; of gate, 0 OPEN, 1 CLOSED, 2 a policy or flag that cannot be understood. Of verify, 0 VERIFIED, 10 REFUTED, 1 REJECTED, 2 malformed input or usage,
             3 mismatch of digests, 4 resource limit or internal fault.
 ";
 
@@ -69,6 +73,9 @@ fn run(mut arguments: Vec<String>, json: bool) -> Result<(String, u8)> {
     }
     arguments.retain(|a| a != "--json");
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    if let (["witness", file], Some(model), Some(property)) = (&words[..], &model, &property) {
+        return counterexample(model, property, file, json);
+    }
     if let Some(flag) = words.iter().find(|word| word.starts_with('-')) {
         return usage(format!("unknown flag `{flag}`"));
     }
@@ -82,8 +89,9 @@ fn run(mut arguments: Vec<String>, json: bool) -> Result<(String, u8)> {
         (["verify", ..], _, None) => {
             return usage(format!("verify needs a claim and a certificate, not {} files", words.len() - 1));
         }
+        (["witness", ..], ..) => return usage("witness needs --model, --property and one counterexample".into()),
         ([other, ..], ..) => return usage(format!("unknown command `{other}`")),
-        ([], ..) => return usage("a command is needed: verify or gate".into()),
+        ([], ..) => return usage("a command is needed: verify, witness or gate".into()),
     };
     let bytes = read(certificate.as_ref())?;
     let shown = std::io::stderr().is_terminal();
@@ -97,6 +105,48 @@ fn run(mut arguments: Vec<String>, json: bool) -> Result<(String, u8)> {
     let report = verify_with(&statement, &bytes, folder, &config, progress).map_err(|e| e.within(certificate))?;
     let text = if json { format!("{}\n", as_json(&report, certificate)) } else { as_text(&report) };
     Ok((text, report.verdict().exit_code()))
+}
+
+/// `scalecheck witness`.
+fn counterexample(model: &Path, property: &Path, file: &str, json: bool) -> Result<(String, u8)> {
+    let statement = Statement::of_query(model, property)?;
+    let scalecheck::claim::Inputs::Regions(query) = &statement.claim().inputs else {
+        return usage("a property is needed".into());
+    };
+    let bytes = read(file.as_ref())?;
+    let text =
+        std::str::from_utf8(&bytes).or_else(|_| Err(Error::new(Code::Io, file, "the file is not UTF-8 text")))?;
+    let found = assess(statement.network(), query, file, text)?;
+    let code = if found.violates { Verdict::Refuted.exit_code() } else { Verdict::Rejected.exit_code() };
+    let word = if found.violates { Verdict::Refuted.word() } else { "HARMLESS" };
+    if json {
+        let object = json!({
+            "verdict": word,
+            "region": found.region,
+            "outside": found.outside.to_string(),
+            "set": found.set,
+            "margin": found.margin.to_string(),
+            "outputs": found.outputs.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "misstated": found.misstated.as_ref().map(ToString::to_string),
+            "model": statement.model(),
+        });
+        return Ok((format!("{object}\n"), code));
+    }
+    let zero = Rational::from_integer(0.into());
+    let place =
+        if found.outside == zero { "inside".to_owned() } else { format!("{} outside of", approximate(&found.outside)) };
+    let set = found.set.map_or("which has no unsafe set".to_owned(), |set| {
+        let (verb, by) =
+            if found.margin >= zero { ("holds", found.margin.clone()) } else { ("is missed", -&found.margin) };
+        format!("whose unsafe set {set} {verb} by {}", approximate(&by))
+    });
+    let outputs = found.outputs.iter().map(approximate).collect::<Vec<_>>().join(", ");
+    let mut text = format!("{word}\nthe input is {place} region {}, {set}\noutputs: {outputs}\n", found.region);
+    if let Some(misstated) = &found.misstated {
+        text += &format!("the outputs in the file differ from these by at most {}\n", approximate(misstated));
+    }
+    text += &format!("model SHA-256 {}\n", statement.model());
+    Ok((text, code))
 }
 
 /// `scalecheck gate`.

@@ -4,6 +4,7 @@
 //! unsafe. They are multiplied out to a disjunction of conjunctions. Inputs may only be bounded by constants, so every
 //! disjunct is a box and a set of linear inequalities between outputs. What is not understood is an error, never a guess.
 
+pub mod counterexample;
 mod reader;
 mod regions;
 mod syntax;
