@@ -137,6 +137,22 @@ fn a_tampered_claim() {
     release.closed("claim-missing", "put the claim there");
 }
 
+/// A pinned claim may still read other rows than were meant, with a certificate for these.
+#[test]
+fn tampered_data() {
+    let mut release = Release::new();
+    let data = std::fs::read(release.path("digits-test.csv")).expect("the rows");
+    release.more += &format!("\ndata = [\"{}\"]", digest(&data));
+    assert!(release.finding().failure.is_none());
+    let text = std::fs::read_to_string(release.path("c.json")).expect("the certificate");
+    let changed = [&data[..], b"\n"].concat();
+    std::fs::write(release.path("digits-test.csv"), &changed).expect("the rows are written");
+    release.write("c.json", &text.replace(&digest(&data), &digest(&changed)));
+    release.closed("data-tampered", "review the new ones");
+    release.more = "certified = \"0.97\"".to_owned();
+    assert!(release.finding().failure.is_none());
+}
+
 #[test]
 fn an_answer_that_does_not_hold() {
     let release = Release::new();
@@ -277,5 +293,6 @@ fn an_attestation_names_models_and_claims_by_digest() {
     assert_eq!(statement["subject"][0]["digest"]["sha256"], release.sha256);
     let claim = &statement["predicate"]["claims"][0];
     assert_eq!(claim["claim"]["digest"]["sha256"], digest(&std::fs::read(release.path("claim.toml")).expect("it")));
+    assert_eq!(claim["data"][0]["sha256"], digest(&std::fs::read(release.path("digits-test.csv")).expect("it")));
     assert_eq!((&claim["certifiedRows"], &claim["rows"]), (&97.into(), &100.into()));
 }

@@ -28,6 +28,8 @@ const MAX_LINKS: usize = 256;
 
 /// Most links of a chain and all chains that it refers to.
 const MAX_ALL_LINKS: usize = 1024;
+/// Most bytes of the models and data of all links.
+const MAX_BYTES: u64 = 1 << 31;
 /// Most steps of one chain.
 const MAX_STEPS: usize = 64;
 
@@ -49,6 +51,7 @@ pub struct Links {
     /// By the SHA-256 of claim and certificate.
     known: HashMap<[String; 2], Arc<Linked>>,
     depth: usize,
+    bytes: u64,
 }
 
 impl Links {
@@ -72,6 +75,8 @@ impl Links {
         let (claim_path, claim) = open(&link.claim, from)?;
         let (certificate_path, certificate) = open(&link.certificate, from)?;
         let statement = Statement::of(&claim_path, &claim, None)?;
+        self.bytes += statement.bytes();
+        ensure(self.bytes <= MAX_BYTES, Code::LimitSize, "the models and data of all links are larger than 2 GiB")?;
         let mut regions: Vec<(usize, Region)> = Vec::new();
         let note = |row: usize, region: Option<&Region>| regions.extend(region.map(|region| (row, region.clone())));
         self.depth += 1;

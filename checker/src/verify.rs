@@ -74,6 +74,8 @@ pub struct Statement {
     model_digest: String,
     /// Of the file of clean inputs, then of every ladder, array and property file in the order in which they are named.
     data_digests: Vec<String>,
+    /// Sizes of all files together.
+    bytes: u64,
 }
 
 impl Statement {
@@ -117,17 +119,21 @@ impl Statement {
             claim.replace = Some(other.beside(&network));
         }
         let (mut data, mut data_digests) = (None, Vec::new());
+        let mut size = model_bytes.len() as u64;
         if let Inputs::Rows { file, .. } = &claim.inputs {
             let path = folder.join(file).display().to_string();
             let bytes = read(Path::new(&path))?;
+            size += bytes.len() as u64;
             data_digests.push(digest(&bytes));
             data = Some((path.clone(), text(&bytes, &path)?.to_owned()));
         }
         if let Inputs::Regions(query) = &claim.inputs {
             query.check(&network)?;
         }
+        size += files.0.iter().map(|file| file.bytes.len() as u64).sum::<u64>();
         data_digests.extend(files.0.into_iter().map(|file| file.digest));
-        Ok(Statement { claim_digest, model_digest: digest(&model_bytes), claim, network, data, data_digests })
+        let model_digest = digest(&model_bytes);
+        Ok(Statement { claim_digest, model_digest, claim, network, data, data_digests, bytes: size })
     }
 
     pub fn claim(&self) -> &Claim {
@@ -137,6 +143,16 @@ impl Statement {
     /// SHA-256 of the model.
     pub fn model(&self) -> &str {
         &self.model_digest
+    }
+
+    /// SHA-256 of every other file that the claim reads, in the order of the certificate's `data`.
+    pub fn data(&self) -> &[String] {
+        &self.data_digests
+    }
+
+    /// Size of the model and all other files that the claim reads.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// SHA-256 of the model that takes its place.

@@ -495,3 +495,37 @@ fn stored_weights_may_be_quantised() {
     assert_eq!(quantised(0, &[1.0, 2.0], &[0, 3]), [int(0), int(-1), int(0), int(-262)]);
     assert_eq!(quantised(1, &[1.0, 2.0], &[0, 3]), [int(0), int(-8), int(3), int(-262)]);
 }
+
+/// What is known in one half of a case says nothing of the other half: the lines of a change depend on two tensors, and were
+/// once shared between the halves if they were not known before the split.
+#[test]
+fn the_halves_of_a_case_do_not_share_lines() {
+    let model =
+        Model::new(&[1, 1]).f32("w", &[1, 1], &[1.0]).node("MatMul", &["x", "w"], "p").node("Relu", &["p"], "y");
+    let claim = "[inputs]\nbox = { lower = -1, upper = 1 }\n[[perturb]]\nsite = \"input\"\nscale = { family = \"none\" }\n\
+                 amplitude = 1\n[output]\ntolerance = \"TOLERANCE\"\n";
+    // The largest change is 1: from x = 0, say.
+    for (tolerance, word) in [("1/1000", "REJECTED"), ("0.999", "REJECTED"), ("1", "VERIFIED")] {
+        let folder = files(&claim.replace("TOLERANCE", tolerance));
+        std::fs::write(folder.path().join("model.onnx"), model.clone().output("y").bytes()).unwrap();
+        for refined in ["y#change", "p", "p#change"] {
+            for at in ["-1", "0", "1"] {
+                let proof = json!({
+                    "slope_bits": 0,
+                    "tensors": [refined, "p"],
+                    "refine": [{ "tensor": 0, "rows": [] }],
+                    "nodes": [
+                        { "split": { "tensor": 1, "element": 0, "at": at } },
+                        { "close": [{}, {}] },
+                        { "close": [{}, {}] },
+                    ],
+                });
+                assert_eq!(
+                    verdict(&folder, json!({ "row": 0, "proof": proof })),
+                    Ok(word),
+                    "{tolerance} {refined} {at}"
+                );
+            }
+        }
+    }
+}

@@ -27,6 +27,8 @@ pub struct Finding {
     /// SHA-256 of both, and of the model, as they were read.
     pub claim_digest: String,
     pub certificate_digest: String,
+    /// SHA-256 of the other files that the claim reads.
+    pub data_digests: Vec<String>,
     pub model: String,
     pub model_digest: String,
     /// The claim in words, once it was read.
@@ -102,6 +104,7 @@ fn finding(policy: &Policy, models: &[Result<(), Failure>], requirement: &Requir
         certificate: requirement.certificate_name.clone(),
         claim_digest: String::new(),
         certificate_digest: String::new(),
+        data_digests: vec![],
         model: model.name.clone(),
         model_digest: model.sha256.clone(),
         words: String::new(),
@@ -156,6 +159,15 @@ fn met(
             model.name
         );
         return Err(Failure::new("model-other", message));
+    }
+    finding.data_digests = statement.data().to_vec();
+    if let Some(pinned) = requirement.data.as_ref().filter(|pinned| **pinned != finding.data_digests) {
+        let message = format!(
+            "the data of {} have the SHA-256 {:?}, the policy asks for {pinned:?}; restore the files, or review the new ones and \
+             name their digests",
+            finding.claim, finding.data_digests
+        );
+        return Err(Failure::new("data-tampered", message));
     }
     let format = certificate::parse(&bytes).map_err(not_checked)?.format;
     if age(&format) < age(&policy.oldest_format) {

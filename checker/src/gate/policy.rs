@@ -36,6 +36,8 @@ pub struct Requirement {
     pub claim: PathBuf,
     /// SHA-256 of the claim, if the policy pins it.
     pub sha256: Option<String>,
+    /// SHA-256 of the other files that the claim reads, in the order of the certificate's `data`, if the policy pins them.
+    pub data: Option<Vec<String>>,
     pub certificate_name: String,
     pub certificate: PathBuf,
     /// Position of the model.
@@ -99,8 +101,8 @@ fn hexadecimal(item: &Item<'_>) -> Result<String> {
 }
 
 fn requirement(item: &Item<'_>, folder: &Path, models: &[Model], signers: &[(String, String)]) -> Result<Requirement> {
-    let [claim, sha256, certificate, model, role, certified, accepted] =
-        item.table(["claim", "sha256", "certificate", "model", "role", "certified", "signers"])?;
+    let [claim, sha256, data, certificate, model, role, certified, accepted] =
+        item.table(["claim", "sha256", "data", "certificate", "model", "role", "certified", "signers"])?;
     let chosen = match (model.is_given(), models) {
         (false, [_]) => Some(0),
         (false, _) => return model.error(Code::Policy, "with several models, `model` says which one it is about"),
@@ -123,6 +125,7 @@ fn requirement(item: &Item<'_>, folder: &Path, models: &[Model], signers: &[(Str
         claim: folder.join(&claim_name),
         claim_name,
         sha256: sha256.optional(hexadecimal)?,
+        data: data.optional(|item| item.list(hexadecimal))?,
         certificate: folder.join(&certificate_name),
         certificate_name,
         model: chosen,

@@ -92,6 +92,7 @@ fn json_report(policy: &Policy, findings: &[Finding]) -> Value {
                 "model": finding.model_digest,
                 "claim": finding.claim_digest,
                 "certificate": finding.certificate_digest,
+                "data": finding.data_digests,
             },
         })
     };

@@ -113,16 +113,11 @@ impl<'c, 'p> Relaxation<'c, 'p> {
                 Step::Weights(parts.iter().map(|p| Magnitudes::new(&p.source, case)).collect::<Result<_>>()?)
             }
             Op::ReluPair { base, change } => {
-                let (above, below) = case.default_pair_lines(t, *base, *change)?;
-                let own = |slopes: &[Option<i64>], above: bool| -> Result<Arc<Lines>> {
-                    let pair = case.relu_pair(*base, *change)?;
-                    let lines = if above { pair.upper_lines(Some(slopes)) } else { pair.lower_lines(Some(slopes)) };
-                    lines.map(Arc::new)
-                };
-                let (upper, lower) = given(change).map_or((None, None), |g| (g.upper.as_deref(), g.lower.as_deref()));
+                let given = given(change);
+                let pair = case.relu_pair(*base, *change)?;
                 Step::Relu {
-                    above: upper.map_or_else(|| Ok(Arc::clone(above)), |slopes| own(slopes, true))?,
-                    below: lower.map_or_else(|| Ok(Arc::clone(below)), |slopes| own(slopes, false))?,
+                    above: Arc::new(pair.upper_lines(given.and_then(|g| g.upper.as_deref()))?),
+                    below: Arc::new(pair.lower_lines(given.and_then(|g| g.lower.as_deref()))?),
                 }
             }
             Op::Relu(from) => {

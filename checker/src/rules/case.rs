@@ -22,7 +22,8 @@ pub struct Case<'p> {
 /// By how many bits a bound that is derived again is finer than the mantissas that it is rounded to.
 pub const GUARD: u32 = 8;
 
-/// What is known of one tensor, and what follows for a ReLU of it, found when it is first asked for.
+/// What is known of one tensor, and what follows for a ReLU of it, found when it is first asked for. Cases share it, so nothing
+/// may be kept here that depends on another tensor.
 #[derive(Clone)]
 struct Known {
     bounds: Bounds,
@@ -30,15 +31,13 @@ struct Known {
     centre: OnceLock<Arc<Vec<(i64, i64)>>>,
     /// The default lines above and below.
     lines: OnceLock<BothLines>,
-    /// Of a tensor that is what a ReLU makes of a change: the default lines above and below it.
-    pair_lines: OnceLock<BothLines>,
 }
 
 type BothLines = (Arc<Lines>, Arc<Lines>);
 
 impl Known {
     fn new(bounds: Bounds) -> Self {
-        Known { bounds, centre: OnceLock::new(), lines: OnceLock::new(), pair_lines: OnceLock::new() }
+        Known { bounds, centre: OnceLock::new(), lines: OnceLock::new() }
     }
 }
 
@@ -87,30 +86,6 @@ impl<'p> Case<'p> {
         let (known, relu) = (self.known(t)?, self.relu(t)?);
         let lines = || (Arc::new(relu.upper_lines(None)), Arc::new(relu.lower_lines(None)));
         Ok(known.lines.get_or_init(lines))
-    }
-
-    /// The default lines above and below tensor `t`, what a ReLU of `base` makes of `change`.
-    pub fn default_pair_lines(&self, t: usize, base: usize, change: usize) -> Result<&BothLines> {
-        let known = self.known(t)?;
-        if let Some(lines) = known.pair_lines.get() {
-            return Ok(lines);
-        }
-        let pair = self.relu_pair(base, change)?;
-        let lines = (Arc::new(pair.upper_lines(None)?), Arc::new(pair.lower_lines(None)?));
-        Ok(known.pair_lines.get_or_init(|| lines))
-    }
-
-    /// Forgets lines that depend on the bounds of `t`, which have tightened: those that were true before are true still,
-    /// but there are better ones.
-    fn forget_pair_lines(&mut self, t: usize) {
-        for (tensor, known) in self.problem.tensors.iter().zip(&mut self.known).skip(t + 1) {
-            if let (Op::ReluPair { base, change }, Some(known)) = (&tensor.op, known)
-                && (*base == t || *change == t)
-                && known.pair_lines.get().is_some()
-            {
-                Arc::make_mut(known).pair_lines = OnceLock::new();
-            }
-        }
     }
 
     /// Derives bounds, by rule 4.1, of `t` and of all tensors it depends on that have none yet.
@@ -212,7 +187,6 @@ impl<'p> Case<'p> {
             on_bounds(&mut known.bounds);
             known.lines = OnceLock::new();
         }
-        self.forget_pair_lines(t);
         if let Op::Variables(block) = self.problem.tensors[t].op {
             on_domain(Arc::make_mut(&mut self.domain[block]));
         }
@@ -223,7 +197,6 @@ impl<'p> Case<'p> {
         if let Some(known) = &mut self.known[t] {
             *known = Arc::new(Known::new(known.bounds.renormalised()?));
         }
-        self.forget_pair_lines(t);
         Ok(())
     }
 
