@@ -71,8 +71,11 @@ fn slack(rows: &[Constraint], outputs: &[Rational]) -> (Rational, bool) {
     (rows.iter().map(left).min().unwrap_or_default(), reached)
 }
 
+/// Outputs as a file states them: which one, and its value.
+type Stated = Vec<(usize, Rational)>;
+
 /// A value for each input, and the outputs that are stated.
-fn values(path: &str, text: &str, elements: usize) -> Result<(Vec<Rational>, Vec<(usize, Rational)>)> {
+fn values(path: &str, text: &str, elements: usize) -> Result<(Vec<Rational>, Stated)> {
     let (mut inputs, mut outputs) = (vec![None; elements], Vec::new());
     let fail = |line: usize, message: String| Err(Error::new(Code::Data, format!("{path}:{line}"), message));
     expressions(path, text, |expression| {
