@@ -114,8 +114,7 @@ fn counterexample(model: &Path, property: &Path, file: &str, json: bool) -> Resu
         return usage("a property is needed".into());
     };
     let bytes = read(file.as_ref())?;
-    let text =
-        std::str::from_utf8(&bytes).or_else(|_| Err(Error::new(Code::Io, file, "the file is not UTF-8 text")))?;
+    let text = std::str::from_utf8(&bytes).map_err(|_| Error::new(Code::Io, file, "the file is not UTF-8 text"))?;
     let found = assess(statement.network(), query, file, text)?;
     let code = if found.violates { Verdict::Refuted.exit_code() } else { Verdict::Rejected.exit_code() };
     let word = if found.violates { Verdict::Refuted.word() } else { "HARMLESS" };
