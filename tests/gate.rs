@@ -296,3 +296,29 @@ fn an_attestation_names_models_and_claims_by_digest() {
     assert_eq!(claim["data"][0]["sha256"], digest(&std::fs::read(release.path("digits-test.csv")).expect("it")));
     assert_eq!((&claim["certifiedRows"], &claim["rows"]), (&97.into(), &100.into()));
 }
+
+#[test]
+fn scalecert_signs_what_the_gate_accepts() {
+    let release = Release::new();
+    release.policy();
+    let run = |arguments: &[&str], password: &str| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_scalecert"));
+        let command = command.current_dir(release.folder.path()).env("SCALECERT_KEY_PASSWORD", password);
+        command.arg("sign").args(arguments).output().expect("scalecert runs")
+    };
+    let made = run(&["--new-key", "key"], "");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let shown = String::from_utf8(made.stdout).expect("UTF-8");
+    let public = shown.lines().find_map(|line| line.strip_prefix("public key, for a policy: ")).expect("a public key");
+    assert!(run(&["policy.toml", "c.json", "--key", "key"], "").status.success());
+    assert!(gate::load(&release.path("policy.toml"), Some(public)).is_ok());
+    let signature = std::fs::read(release.path("c.json.minisig")).expect("a signature");
+    assert!(gate::signed_by(public, &std::fs::read(release.path("c.json")).expect("the certificate"), &signature));
+    assert!(!gate::signed_by(public, b"something else", &signature));
+    // A key is never written over, and one with a password needs it.
+    assert_eq!(run(&["--new-key", "key"], "").status.code(), Some(2));
+    assert!(run(&["--new-key", "locked"], "secret").status.success());
+    assert_eq!(run(&["c.json", "--key", "locked"], "").status.code(), Some(2));
+    assert_eq!(run(&["c.json", "--key", "locked"], "wrong").status.code(), Some(2));
+    assert!(run(&["c.json", "--key", "locked"], "secret").status.success());
+}

@@ -13,9 +13,10 @@
 //!
 //! Numbers: all in units of `2^-b`. u, k and `E(c, k)` are bracketed by integers; a range that is wider only makes a
 //! maximum larger. E is monotone in each of c and k, so E(c, k) lies between its values at the corners of the brackets. The
-//! unit is that of the bounds of d, or so much coarser that |k| < 2^57. Then |w| < 2^58, and c and u beyond ±2^60 may be
-//! cut to ±2^60: E stays as it is. Where c is cut in the units of the bounds of b, that end of u is taken as ±2^60 or nearer
-//! to 0, whichever is outward. The offsets of all elements
+//! unit is that of the bounds of d, or so much coarser that |k| < 2^57. Then |w| < 2^58, and E(u, w) is w for every u ≥ 2^58 and
+//! 0 for every u ≤ −2^58. c and the ends of b are cut to ±2^60. An end of u = c + b to which one of them was cut on the
+//! outward side is ±2^60 itself, beyond which E does not change. Else a cut has moved the end outward only: a c above 2^60 was
+//! lowered, and it is the lower end of u that it counts in. The offsets of all elements
 //! are rounded outward to fewer than 51 bits over one power of two.
 
 use crate::bounds::Bounds;
@@ -27,8 +28,6 @@ use crate::rules::relu::{Lines, SLOPE_BITS};
 const ONE: i64 = 1 << SLOPE_BITS;
 /// Where centres and inputs are cut.
 const LIMIT: i64 = 1 << 60;
-/// An input beyond this, in units of its own bounds, may have been cut.
-const FAR: i64 = LIMIT - (1 << 50);
 /// By how many bits the unit is made coarser at a time.
 const STEP: i32 = 8;
 /// Width of the centre of a change.
@@ -84,11 +83,12 @@ impl ReluPair {
         }
         let (coarser, from_base) = (i64::from(moved.exp()) - i64::from(exp), i64::from(base.exp()) - i64::from(exp));
         let element = |i: usize| {
-            let in_base = c.bracket(i, base.exp(), LIMIT);
-            let (low, high) = (in_base.0 + base.lower()[i], in_base.1 + base.upper()[i]);
-            let (scaled_low, scaled_high) = scaled((low, high), from_base);
-            let u = (if low < -FAR { -LIMIT } else { scaled_low }, if high > FAR { LIMIT } else { scaled_high });
             let (c, k) = (c.bracket(i, exp, LIMIT), k.bracket(i, exp, LIMIT));
+            let b = scaled((base.lower()[i], base.upper()[i]), from_base);
+            let u = (
+                if c.0 <= -LIMIT || b.0 <= -LIMIT { -LIMIT } else { c.0 + b.0 },
+                if c.1 >= LIMIT || b.1 >= LIMIT { LIMIT } else { c.1 + b.1 },
+            );
             let corners = [(c.0, k.0), (c.0, k.1), (c.1, k.0), (c.1, k.1)].map(|(c, k)| change(c, k));
             Element {
                 u,
