@@ -76,16 +76,18 @@ def text(value):
     return value
 
 
-def integer(value):
-    if type(value) is not int or not -2 ** 63 <= value < 2 ** 63:
-        raise malformed("not an integer")
+def integer(value, low=-2 ** 63, high=2 ** 63):
+    if type(value) is not int or not low <= value < high:
+        raise malformed("not an integer, or one that is far out of range")
     return value
 
 
 def position(value):
-    if integer(value) < 0:
-        raise malformed("a negative position")
-    return value
+    return integer(value, 0, 2 ** 64)
+
+
+def exponent(value):
+    return integer(value, -2 ** 31, 2 ** 31)
 
 
 def items(value, reader):
@@ -124,10 +126,12 @@ def answer_form(a):
     record(a, ("row",), ("setting", "proof", "witness", "served_by", "chain"))
     position(a["row"])
     position(a.get("setting", 0))
-    kinds = [k for k in ("proof", "witness", "served_by", "chain") if k in a]
-    if len(kinds) != 1:
-        raise malformed("an answer that is not one of proof, witness, served_by and chain")
-    kind, value = kinds[0], a[kinds[0]]
+    for kind in ("proof", "witness", "served_by", "chain"):
+        if kind in a:
+            part_form(kind, a[kind])
+
+
+def part_form(kind, value):
     if kind == "served_by":
         position(value)
     elif kind == "chain":
@@ -140,7 +144,7 @@ def answer_form(a):
         items(value.get("input", []), text)
     else:
         record(value, ("slope_bits", "tensors", "nodes"), ("slopes", "refine"))
-        position(value["slope_bits"])
+        integer(value["slope_bits"], 0, 2 ** 32)
         items(value["tensors"], text)
         items(value.get("slopes", []), lambda s: items(s, slope_form))
         items(value.get("refine", []), refine_form)
@@ -157,14 +161,16 @@ def slope_form(s):
 def extra_form(v):
     if "slopes" in v:
         position(v["slopes"])
-    for m in items(v.get("multipliers", []), lambda m: items(m, integer)):
+    for m in items(v.get("multipliers", []), lambda m: items(m, lambda i: integer(i, high=2 ** 64))):
         if len(m) != 4:
             raise malformed("a multiplier of other than four integers")
         position(m[0])
         position(m[1])
+        integer(m[2])
+        exponent(m[3])
     for d in items(v.get("duals", []), lambda d: record(d, ("tensor", "exponent", "mantissas"))):
         position(d["tensor"])
-        integer(d["exponent"])
+        exponent(d["exponent"])
         items(d["mantissas"], integer)
 
 
@@ -558,9 +564,13 @@ class Check:
 
     def run(self):
         self.digests()
+        self.claim.understand()
+        prepare(self.claim)
         self.read_links()
         claim, answers = self.claim, {}
         for a in self.top["answers"]:
+            if sum(k in a for k in ("proof", "witness", "served_by", "chain")) != 1:
+                raise malformed("an answer that is not one of proof, witness, served_by and chain")
             key = a.get("setting", 0), a["row"]
             if key[0] >= len(claim.settings) or key[1] not in claim.rows or key in answers:
                 raise Fault("certificate-row", f"setting {key[0]}, row {key[1]}")
@@ -618,7 +628,6 @@ class Check:
                 paths.append(path)
                 contents.append(content)
             claim = Claim(paths[0])
-            prepare(claim)
             check = Check(claim, paths[1], self.depth + 1, contents[1])
             check.run()
             self.links.append(check)

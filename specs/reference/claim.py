@@ -182,8 +182,8 @@ class Claim:
                 if key in top:
                     raise Fault("claim-missing-key", "a table beside property")
             top.finish()
-            self.load_model()
-            self.load_property()
+            self.read_model()
+            self.read_property()
             return
         self.read_tables(top)
 
@@ -195,8 +195,9 @@ class Claim:
         claim.files, claim.seen_files = [], {}
         claim.model_path, claim.property_file = model_path, path
         claim.replace, claim.truncates = None, []
-        claim.load_model()
-        claim.load_property()
+        claim.property = True
+        claim.read_model()
+        claim.read_property()
         claim.digest = claim.files[0][1]
         return claim
 
@@ -204,15 +205,25 @@ class Claim:
     def resolve(folder, name):
         return os.path.join(folder, name)
 
-    def load_model(self):
-        data = read_file(self.model_path)
-        self.model_digest = digest(data)
-        self.model = Model(data)
+    def read_model(self):
+        self.model_data = read_file(self.model_path)
+        self.model_digest = digest(self.model_data)
 
-    def load_property(self):
-        data = read_file(self.property_file)
-        self.files = [(self.property_file, digest(data))]
-        self.property = vnnlib.read(decode(data, self.property_file), len(data))
+    def read_property(self):
+        self.property_data = read_file(self.property_file)
+        self.files = [(self.property_file, digest(self.property_data))]
+
+    def understand(self):
+        """What is done after the digests are compared: the model, the data and the statements must fit each other."""
+        self.model = Model(self.model_data)
+        if self.property is not None:
+            self.fit_property()
+        else:
+            self.other = Model(self.replace) if self.replace is not None else None
+            self.fit()
+
+    def fit_property(self):
+        self.property = vnnlib.read(decode(self.property_data, self.property_file), len(self.property_data))
         model = self.model
         if len(model.outputs) != 1:
             raise Fault("property-value", "a model of several outputs")
@@ -408,10 +419,6 @@ class Claim:
             self.replace = data
         else:
             self.other_digest = None
-        entries = []
-        tables = top.get("perturb", lambda v: array(v, lambda t: Table(t, "[[perturb]]")), [])
-        for t in tables:
-            entries.append(self.read_entry(t))
         for t in top.get("truncate", lambda v: array(v, lambda t: Table(t, "[[truncate]]")), []):
             site = t.need("site", string)
             scale = self.scale(t.need("scale", lambda v: v), "cutoff")
@@ -419,6 +426,10 @@ class Claim:
             if scale.ladder.family not in ("block-mean", "haar", "groups") + MODES:
                 raise Fault("claim-value", "a truncation of this family")
             self.truncates.append((site, scale))
+        entries = []
+        tables = top.get("perturb", lambda v: array(v, lambda t: Table(t, "[[perturb]]")), [])
+        for t in tables:
+            entries.append(self.read_entry(t))
         if not entries and replace is None and not self.truncates:
             raise Fault("claim-missing-key", "perturb")
         output = Table(top.need("output", lambda v: v), "[output]")
@@ -446,23 +457,21 @@ class Claim:
                     raise Fault("claim-value", "a decision about regions")
                 if any(e.weights is not None for e in s.entries):
                     raise Fault("claim-value", "perturbed weights over regions")
-        self.load_model()
-        self.other = Model(self.replace) if self.replace is not None else None
-        self.fit()
+        self.read_model()
 
     def read_inputs(self, t):
         given = [k for k in ("point", "file", "box") if k in t]
         if len(given) != 1:
             raise Fault("claim-missing-key", "one of point, file and box")
         self.point = t.get("point", lambda v: array(v, number))
-        self.input_rows, self.csv = None, None
+        self.input_rows, self.csv_data = None, None
         name = t.get("file", string)
         if name is not None:
             self.input_rows = t.need("rows", self.row_list)
             path = self.resolve(self.folder, name)
             data = read_file(path)
             self.files.append((path, digest(data)))
-            self.csv = decode(data, path)
+            self.csv_data, self.csv_path = data, path
         elif "rows" in t:
             raise Fault("claim-missing-key", "rows without file")
         self.radius = t.get("radius", not_negative)
@@ -532,10 +541,7 @@ class Claim:
             if value != "all":
                 raise Fault("claim-value", "weights")
             return value
-        names = array(value, string)
-        if len(set(names)) != len(names):
-            raise Fault("claim-value", "weights named twice")
-        return names
+        return array(value, string)
 
     def coarse(self, value):
         if type(value) is str:
@@ -744,8 +750,8 @@ class Claim:
             if len(self.point) != size:
                 raise Fault("claim-shape", "point does not fit the input")
             points[0] = self.point
-        elif self.csv is not None:
-            lines = csv_rows(self.csv)
+        elif self.csv_data is not None:
+            lines = csv_rows(decode(self.csv_data, self.csv_path))
             for row in self.input_rows:
                 points[row] = csv_numbers(lines, row, size)
         self.rows = {}

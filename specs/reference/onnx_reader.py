@@ -265,7 +265,15 @@ def broadcast_shape(a, b):
         if x != y and 1 not in (x, y):
             raise Fault("onnx-shape", f"shapes {a} and {b} do not broadcast")
         result.append(y if x == 1 else x)
-    return tuple(result)
+    return sized(result)
+
+
+def sized(shape):
+    """A shape that is not too large to work with."""
+    shape = tuple(shape)
+    if prod(shape) > 2 ** 20 or len(shape) > 64:
+        raise Fault("limit-size", "a tensor is too large")
+    return shape
 
 
 def broadcast_places(shape, target):
@@ -1251,7 +1259,7 @@ class Model:
         before, after = [0] * rank, [0] * rank
         for k, a in enumerate(axes):
             before[a], after[a] = pads[k], pads[k + len(axes)]
-        shape = tuple(d + b + e for d, b, e in zip(x.shape, before, after))
+        shape = sized(d + b + e for d, b, e in zip(x.shape, before, after))
         step, places = strides(x.shape), []
         for at in cartesian(*[range(d) for d in shape]):
             inside = all(0 <= i - b < d for i, b, d in zip(at, before, x.shape))

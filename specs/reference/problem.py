@@ -232,7 +232,7 @@ def dot(row, values):
 class Problem:
     def __init__(self, claim, setting, row):
         self.claim, self.setting, self.row = claim, setting, row
-        self.nodes, self.names, self.keep = [], {}, set()
+        self.nodes, self.names = [], {}
         self.input_block = None      # the input's deviation, if `valid` bounds it
         region = claim.rows[row]
         self.region = region
@@ -244,7 +244,7 @@ class Problem:
             self.build_copies(region)
         else:
             self.build_region(region)
-        self.prune()
+        self.find_ancestors()
 
     def add(self, node, *names):
         self.nodes.append(node)
@@ -273,15 +273,9 @@ class Problem:
                 terms = pred.terms
         return self.add(Node("affine", size, centre, terms=terms, range=range), name)
 
-    def prune(self):
-        """Tensors on which the claimed output does not depend are left out."""
-        keep = set(self.keep) | {self.output}
-        for i in range(len(self.nodes) - 1, -1, -1):
-            if i in keep:
-                keep.update(self.nodes[i].preds())
-        self.names = {n: i for n, i in self.names.items() if i in keep}
+    def find_ancestors(self):
         self.ancestors = []
-        for i, node in enumerate(self.nodes):
+        for node in self.nodes:
             own = set()
             for p in node.preds():
                 own.add(p)
@@ -308,7 +302,7 @@ class Problem:
             rows = len(entry.delta.sees.rows)
             zeros = [ZERO] * rows
             node = Node("affine", rows, zeros, terms=[(block, entry.delta.sees)], range=(zeros, zeros))
-            self.keep.add(self.add(node, f"perturb[{e}].seen"))
+            self.add(node, f"perturb[{e}].seen")
 
     # ---- one input ----
 
@@ -529,7 +523,7 @@ class Problem:
                 actual = [a + k for a, k in zip(values[i], after)]
                 known = [claim.valid[0] - v for v in actual], [claim.valid[1] - v for v in actual]
                 node = Node("affine", t.size, actual, terms=[(base, eye), (final, eye)], range=known)
-                self.keep.add(self.add(node, t.name + "#perturbed"))
+                self.add(node, t.name + "#perturbed")
         size = model.tensors[s.output].size
         if s.output not in w:
             w[s.output] = self.affine([], [ZERO] * size, model.tensors[s.output].name + "#change")

@@ -324,7 +324,7 @@ def refine(case, refinements):
     low, high = list(low), list(high)
     size = case.problem.nodes[tensor].size
     for item in refinements:
-        known(case, item.multipliers)
+        known(case, item.multipliers, tensor)
         for i in item.rows if item.rows is not None else range(size):
             if item.side in (None, "upper"):
                 high[i] = min(high[i], back_substitution(case, tensor, unit(size, i, 1), item.slopes, item.multipliers))
@@ -333,10 +333,10 @@ def refine(case, refinements):
     case.bounds[tensor] = (low, high)
 
 
-def known(case, multipliers):
-    """Bounds of a tensor of a known range are derived; those of any other must be known."""
-    for i in multipliers or ():
-        if i not in case.bounds:
+def known(case, multipliers, target):
+    """Bounds of a tensor of a known range are derived; those of any other must be known. One after the target is idle."""
+    for i in multipliers:
+        if i <= target and i not in case.bounds:
             if case.problem.nodes[i].range is None and not (case.problem.nodes[i].kind == "vars" and i == case.problem.input_block):
                 raise Fault("proof-reference", "a multiplier at a tensor of which nothing is known")
             case.need(i)
@@ -369,7 +369,7 @@ def close(case, cell, entry):
     """Rule 4.5: the bound B, and whether it closes the cell."""
     problem = case.problem
     case.need(problem.output)
-    known(case, entry.multipliers)
+    known(case, entry.multipliers, problem.output)
     size = problem.nodes[problem.output].size
     items, constant = [0] * size, ZERO
     strict = False

@@ -21,7 +21,6 @@ sys.set_int_max_str_digits(0)
 from certificate import Check
 from claim import Claim
 from exact import EXIT, Fault
-from problem import prepare
 
 
 def check(claim_path, certificate, model=None, property_path=None):
@@ -30,7 +29,6 @@ def check(claim_path, certificate, model=None, property_path=None):
         claim = Claim.of_property(model, property_path)
     else:
         claim = Claim(claim_path, model)
-    prepare(claim)
     run = Check(claim, certificate)
     verdict = run.run()
     lines = [f"{fault.message} [{fault.code}]" for fault in run.faults]
