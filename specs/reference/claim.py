@@ -182,6 +182,7 @@ class Claim:
                 if key in top:
                     raise Fault("claim-missing-key", "a table beside property")
             top.finish()
+            self.property = True
             self.read_model()
             self.read_property()
             return
@@ -208,22 +209,22 @@ class Claim:
     def read_model(self):
         self.model_data = read_file(self.model_path)
         self.model_digest = digest(self.model_data)
+        self.model = Model(self.model_data)
+        self.other = Model(self.replace) if self.replace is not None else None
 
     def read_property(self):
         self.property_data = read_file(self.property_file)
         self.files = [(self.property_file, digest(self.property_data))]
+        self.property = vnnlib.read(decode(self.property_data, self.property_file), len(self.property_data))
 
     def understand(self):
-        """What is done after the digests are compared: the model, the data and the statements must fit each other."""
-        self.model = Model(self.model_data)
+        """What is done after the digests are compared: the model and the data must fit the claim."""
         if self.property is not None:
             self.fit_property()
         else:
-            self.other = Model(self.replace) if self.replace is not None else None
             self.fit()
 
     def fit_property(self):
-        self.property = vnnlib.read(decode(self.property_data, self.property_file), len(self.property_data))
         model = self.model
         if len(model.outputs) != 1:
             raise Fault("property-value", "a model of several outputs")
@@ -450,6 +451,10 @@ class Claim:
             if statement is not None:
                 raise Fault("claim-missing-key", "a statement in [output] beside settings")
             self.settings = [self.read_setting(t, base) for t in settings]
+        for s in self.settings:
+            for e in s.entries:
+                if e.site is not None and e.scale.ladder.family != "none":
+                    self.rungs(e.scale)
         self.regions = bool(self.radius is not None or self.box is not None or replace is not None or self.truncates)
         if self.regions:
             for s in self.settings:
@@ -687,13 +692,16 @@ class Claim:
     def perturbation(self, scale, size, amplitudes):
         ladder = scale.ladder
         ladder.fit(size)
-        if ladder.family != "none":
-            if not ladder.has_rung(scale.cutoff):
-                raise Fault("claim-shape", f"the ladder has no rung {scale.cutoff}")
-            if scale.seen is not None:
-                if not ladder.has_rung(scale.seen) or not ladder.finer(scale.seen, scale.cutoff):
-                    raise Fault("claim-shape", f"seen = {scale.seen} is not a finer rung")
         return ladder.perturbation(size, scale.cutoff, scale.seen, amplitudes)
+
+    @staticmethod
+    def rungs(scale):
+        """The ladder has the cutoff, and `seen` is a finer rung."""
+        ladder = scale.ladder
+        if not ladder.has_rung(scale.cutoff):
+            raise Fault("claim-shape", f"the ladder has no rung {scale.cutoff}")
+        if scale.seen is not None and not (ladder.has_rung(scale.seen) and ladder.finer(scale.seen, scale.cutoff)):
+            raise Fault("claim-shape", f"seen = {scale.seen} is not a finer rung")
 
     def parameters(self, entry, needed):
         """claim-format.md, Weights: [(tensor, Parameter)] in the order in which nodes use them."""

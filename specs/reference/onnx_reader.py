@@ -177,8 +177,8 @@ def read_tensor(data, name=None):
         if other != field and t[other]:
             raise Fault("onnx-format", f"{other} does not belong to the type")
     count = prod(dims)
-    if count > 2 ** 28:
-        raise Fault("limit-size", "a constant is too large")
+    if not 1 <= count <= 2 ** 28:
+        raise Fault("limit-size", "a constant is empty or too large")
     raw = t.get("raw")
     if raw is not None and t[field]:
         raise Fault("onnx-format", "data in two fields")
@@ -387,7 +387,7 @@ class Model:
         if tensor.size > 2 ** 20:
             raise Fault("limit-size", f"{tensor.name} is too large")
         if tensor.size < 1:
-            raise Fault("onnx-shape", f"{tensor.name} is empty")
+            raise Fault("limit-size", f"{tensor.name} is empty")
         value = Value(len(self.tensors), tensor.shape)
         self.define(tensor.name, value)
         self.tensors.append(tensor)
