@@ -45,7 +45,13 @@ class TomlFloat:
     """Any TOML float: an error wherever a number is wanted."""
 
 
+STRINGS = re.compile(r"""\"\"\"(?:\\.|[^\\])*?\"\"\"|'''.*?'''|"(?:\\.|[^"\\\n])*"|'[^'\n]*'|#[^\n]*""", re.DOTALL)
+
+
 def read_toml(data, path):
+    # tomllib does not tell in which base an integer is written
+    if re.search(r"[=\[,]\s*0[xob]", STRINGS.sub('""', decode(data, path))):
+        raise Fault("claim-value", f"{path}: an integer that is not in base 10")
     try:
         return tomllib.loads(decode(data, path), parse_float=lambda text: TomlFloat())
     except tomllib.TOMLDecodeError as error:
@@ -323,8 +329,6 @@ class Claim:
             value = t.need("matrix", lambda v: v)
             if type(value) is dict and ("vertical" in value or "horizontal" in value):
                 pair = Table(value, "matrix")
-                if spatial != 2:
-                    raise Fault("claim-shape", "a vertical matrix of a line")
                 v = self.matrix(pair.need("vertical", lambda v: v), folder)
                 matrix = self.matrix(pair.need("horizontal", lambda v: v), folder)
                 pair.finish()
@@ -451,7 +455,7 @@ class Claim:
             if statement is not None:
                 raise Fault("claim-missing-key", "a statement in [output] beside settings")
             self.settings = [self.read_setting(t, base) for t in settings]
-        for s in self.settings:
+        for s in [base] + self.settings:
             for e in s.entries:
                 if e.site is not None and e.scale.ladder.family != "none":
                     self.rungs(e.scale)

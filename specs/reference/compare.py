@@ -342,6 +342,36 @@ def cases(rng):
     return result
 
 
+def chain_case(rng, prover, folder):
+    """A chain of two links, with its files."""
+    state = rng.getstate()
+    files = {}
+    for name in ("m.onnx", "n.onnx", "o.onnx"):
+        rng.setstate(state)
+        b = Builder([1, 3], rng)
+        w = [rng.randint(-16, 16) / 8 for _ in range(18)]
+        shift = random.Random(name)
+        w = [v + shift.choice([-1, 0, 1]) / 64 for v in w]
+        x = b.node("Relu", [b.node("MatMul", ["x", b.constant([3, 3], w[:9])], name="h.pre")], name="h")
+        b.node("MatMul", [x, b.constant([3, 3], w[9:])], name="y")
+        files[name] = b.bytes("y")
+    more = '[[perturb]]\nsite = "input"\nscale = { family = "block-mean", shape = [3], cutoff = 3 }\namplitude = "1/16"\n\n'
+    claim = lambda m, n, p: f'model = "{m}.onnx"\nreplace = "{n}.onnx"\n[inputs]\nbox = {{ lower = -1, upper = 1 }}\nvalid = [-2, 2]\n\n{p}[output]\ntolerance = 2\n'
+    texts = {"l1.toml": claim("m", "n", ""), "l2.toml": claim("n", "o", more), "claim.toml": claim("m", "o", more)}
+    for f, text in texts.items():
+        files[f] = text.encode()
+    for f, data in files.items():
+        open(os.path.join(folder, f), "wb").write(data)
+    at = lambda f: os.path.join(folder, f)
+    for k in "12":
+        subprocess.run([prover, "prove", at(f"l{k}.toml"), "-o", at(f"l{k}.json"), "--method", "crown"], capture_output=True)
+        files[f"l{k}.json"] = open(at(f"l{k}.json"), "rb").read()
+    run = [prover, "chain", at("claim.toml"), "--link", at("l1.toml"), at("l1.json"), "--link", at("l2.toml"), at("l2.json"), "-o", at("cert.json")]
+    subprocess.run(run, capture_output=True)
+    text = files.pop("claim.toml").decode()
+    return "chain", text, files
+
+
 # ---- mutations ----
 
 INTERESTING = [0, 1, -1, 2, 3, 4, 5, 7, 8, 15, 16, 17, 20, 64, 128, 255, 256, 257, 65535, 65536, 2 ** 48 - 1, 2 ** 48, -2 ** 48, 2 ** 31, 2 ** 63, -2 ** 63 - 1]
@@ -387,7 +417,7 @@ def mutate_json(rng, top, names):
             new = rng.choice([1.5, None, True, "1", [value]])
         put(top, path, new)
     elif isinstance(value, str):
-        if path[0] in ("claim", "model", "data"):
+        if path[0] in ("claim", "model", "data") or path[-1] == "sha256":
             k = rng.randrange(len(value))
             put(top, path, value[:k] + rng.choice("0123456789abcdef") + value[k + 1:])
         elif "tensors" in path:
@@ -517,6 +547,17 @@ def main():
                 print(f"BASE DIFFERS {work}: {a[:2]} {b}")
                 continue
             bases.append((name, text, files, open(certificate, "rb").read()))
+        work = os.path.join(folder, "base", "chain")
+        shutil.rmtree(work, ignore_errors=True)
+        os.makedirs(work)
+        name, text, files = chain_case(rng, options.prover, work)
+        claim, certificate = os.path.join(work, "claim.toml"), os.path.join(work, "cert.json")
+        if os.path.exists(certificate):
+            totals["proven"] += 1
+            a, b = other(options.checker, claim, certificate), own(claim, certificate)
+            if a[0] != b[0]:
+                print(f"BASE DIFFERS {work}: {a[:2]} {b}")
+            bases += [(name, text, files, open(certificate, "rb").read())] * 3
     bases = [b for b in bases if options.only in b[0]]
     by_code = {}
     work = os.path.join(folder, "work")
@@ -542,7 +583,14 @@ def main():
                 claim_text = mutate_text(rng, claim_text)
         else:
             f = rng.choice(list(files))
-            if f.endswith(".onnx"):
+            if f.endswith(".json"):
+                inner = json.loads(files[f])
+                try:
+                    mutate_json(rng, inner, ["x", "y", "h.pre", "y#change", "h.pre#change"])
+                except (IndexError, KeyError, TypeError, ValueError):
+                    pass
+                files[f] = json.dumps(inner).encode()
+            elif f.endswith(".onnx"):
                 data = bytearray(files[f])
                 for _ in range(rng.choice([1, 1, 2])):
                     data[rng.randrange(len(data))] = rng.randrange(256)
@@ -553,6 +601,17 @@ def main():
             model = "model.onnx" if "model.onnx" in files else "m.onnx"
             top["claim"], top["model"] = sha(claim_text.encode()), sha(files[model])
             top["data"] = [sha(files[f]) for f in ("in.csv", "n.onnx", "p.vnnlib") if f in files]
+            if name == "chain":
+                # the links' certificates speak about the links' claims and models as they are now
+                top["data"] = [sha(files["o.onnx"])]
+                for k, a, b in (("1", "m", "n"), ("2", "n", "o")):
+                    inner = json.loads(files[f"l{k}.json"])
+                    if rng.random() < 0.95:
+                        inner["claim"], inner["model"] = sha(files[f"l{k}.toml"]), sha(files[f"{a}.onnx"])
+                        inner["data"] = [sha(files[f"{b}.onnx"])]
+                    files[f"l{k}.json"] = json.dumps(inner).encode()
+                for link, k in zip(top.get("links", []), "12"):
+                    link["claim"]["sha256"], link["certificate"]["sha256"] = sha(files[f"l{k}.toml"]), sha(files[f"l{k}.json"])
         for f, data in files.items():
             open(os.path.join(work, f), "wb").write(data)
         claim, path = os.path.join(work, "claim.toml"), os.path.join(work, "cert.json")

@@ -115,8 +115,6 @@ class Ladder:
                 raise Fault("claim-shape", "the matrix does not fit the plane")
             if self.vertical is not None and (len(self.vertical) != h or len(self.vertical[0]) != h):
                 raise Fault("claim-shape", "the matrix does not fit the plane")
-            if self.vertical is None and self.spatial == 2 and h != w:
-                raise Fault("claim-shape", "the matrix does not fit the plane")
 
     def grid(self):
         """(channels, H, W)"""
