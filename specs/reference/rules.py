@@ -167,7 +167,7 @@ def relu_lines(case, node, upper, lower):
     for i in range(node.size):
         c, l, u = centre[i], lows[i], highs[i]
         low, high = c + l, c + u
-        if low >= 0:
+        if low >= 0:        # also where both hold, of a void element
             above = below = SIXTEEN
         elif high <= 0:
             above = below = 0

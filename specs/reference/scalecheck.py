@@ -9,7 +9,9 @@ code follow. Exit codes are 0, 10, 1, 2, 3 and 4. It needs Python 3.11 and nothi
 
 It computes with fractions and never rounds a bound. So it does not imitate calculus.md, section 5: its bounds are at
 least as tight as rounded ones, and what a checker that rounds verifies it verifies too, except where a default slope
-depends on a bound in its last digits. It is slow.
+depends on a bound in its last digits, and in cases that are empty and not declared void, where tighter ends of a
+contradictory range may give a weaker line. It verifies more where rounding or the tails of widely spread weights cost
+the other checker its bound. The limit on work is not counted, and TOML is read as version 1.0. It is slow.
 """
 
 import sys
