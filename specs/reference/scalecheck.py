@@ -1,0 +1,79 @@
+#!/usr/bin/env python3
+"""A second checker of certificates, written from the text of the specification alone.
+
+    python3 scalecheck.py CLAIM CERTIFICATE [--model FILE]
+    python3 scalecheck.py --model FILE --property FILE CERTIFICATE
+
+The first line is the verdict: VERIFIED, REFUTED, REJECTED, MALFORMED, MISMATCH or LIMIT; for an error its message and
+code follow. Exit codes are 0, 10, 1, 2, 3 and 4. It needs Python 3.11 and nothing else.
+
+It computes with fractions and never rounds a bound. So it does not imitate calculus.md, section 5: its bounds are at
+least as tight as rounded ones, and what a checker that rounds verifies it verifies too, except where a default slope
+depends on a bound in its last digits, and in cases that are empty and not declared void, where tighter ends of a
+contradictory range may give a weaker line. It verifies more where rounding or the tails of widely spread weights cost
+the other checker its bound. The limit on work is not counted, and TOML is read as version 1.0. It is slow.
+"""
+
+import sys
+
+if sys.version_info < (3, 11):
+    sys.exit("Python 3.11 is needed")
+sys.set_int_max_str_digits(0)
+
+from certificate import Check
+from claim import Claim
+from exact import EXIT, Fault
+
+
+def check(claim_path, certificate, model=None, property_path=None):
+    """Returns (verdict, lines of the report)."""
+    if property_path is not None:
+        claim = Claim.of_property(model, property_path)
+    else:
+        claim = Claim(claim_path, model)
+    run = Check(claim, certificate)
+    verdict = run.run()
+    lines = [f"{fault.message} [{fault.code}]" for fault in run.faults]
+    if verdict == "REJECTED" and not run.faults:
+        lines.append("some row has no answer")
+    tolerances = [r.tolerance for r in run.results.values() if r.tolerance is not None]
+    if tolerances and len(claim.settings) == 1:
+        lines.append(f"proven tolerance: {float(max(tolerances)):.6g}")
+    if verdict == "VERIFIED":
+        for below, band, gap in run.separations():
+            lines.append(f"separation of settings {below} and {band}: gap {'∞' if gap is None else f'{float(gap):.4g}'}")
+    return verdict, lines
+
+
+def main(arguments):
+    plain, options = [], {}
+    rest = list(arguments)
+    try:
+        while rest:
+            word = rest.pop(0)
+            if word in ("--model", "--property"):
+                if word in options or not rest:
+                    raise Fault("usage", f"{word} is not understood")
+                options[word] = rest.pop(0)
+            elif word.startswith("-"):
+                raise Fault("usage", f"{word} is not understood")
+            else:
+                plain.append(word)
+        if "--property" in options:
+            if len(plain) != 1 or "--model" not in options:
+                raise Fault("usage", "--property needs --model and a certificate")
+            verdict, lines = check(None, plain[0], options["--model"], options["--property"])
+        else:
+            if len(plain) != 2:
+                raise Fault("usage", "scalecheck.py CLAIM CERTIFICATE [--model FILE]")
+            verdict, lines = check(plain[0], plain[1], options.get("--model"))
+    except Fault as fault:
+        verdict, lines = fault.verdict, [f"{fault.message} [{fault.code}]"]
+    print(verdict)
+    for line in lines:
+        print(line)
+    return EXIT[verdict]
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
