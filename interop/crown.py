@@ -80,6 +80,8 @@ def prove(problem):
 
 def report(problem, bound):
     """What came out, in floating point; the checker's own numbers are the ones that count."""
+    if bound is None:
+        return f"row {problem.row}: left to the checker"
     if problem.tolerance is None:
         return f"row {problem.row}: smallest margin {min((problem.limits - bound) / problem.scales):.6g}"
     return f"row {problem.row}: tolerance {max(bound / problem.scales):.6g} of {problem.tolerance:g}"

@@ -22,7 +22,8 @@ class Proof:
 
     def __init__(self, slope_bits=16):
         self.slope_bits = slope_bits
-        self.tensors, self.slope_sets, self.refinements, self.closes = [], [], [], []
+        self.tensors, self.refinements, self.closes = [], [], []
+        self._positions = {}
 
     def tensor(self, name):
         """The position of a tensor in the proof's list; everything else refers to tensors by it."""
@@ -31,10 +32,9 @@ class Proof:
         return self.tensors.index(name)
 
     def slopes(self, lower):
-        """Adds a slope set, {pre-activation: α of every element}, NaN for the checker's default; its position."""
+        """The position of a slope set, {pre-activation: α of every element}, NaN for the checker's default."""
         entry = [{"tensor": self.tensor(name), "lower": self._integers(alpha)} for name, alpha in lower.items()]
-        self.slope_sets.append(entry)
-        return len(self.slope_sets) - 1
+        return self._positions.setdefault(json.dumps(entry), len(self._positions))
 
     def _integers(self, alpha):
         """Slopes over 2^slope_bits, cut to [0, 1]: anything else would be rejected."""
@@ -58,7 +58,7 @@ class Proof:
         return {
             "slope_bits": self.slope_bits,
             "tensors": self.tensors,
-            "slopes": self.slope_sets,
+            "slopes": [json.loads(entry) for entry in self._positions],
             "refine": self.refinements,
             "nodes": [{"close": self.closes}],
         }
