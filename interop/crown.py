@@ -53,15 +53,28 @@ def back_substitute(problem, rows, bounds, alphas):
     return constant + problem.domain.support(v), steps, v
 
 
-def pre_activation_bounds(problem, choose=adaptive):
-    """Bounds of every pre-activation, layer by layer, and the slopes that `choose` takes for each."""
+def interval(problem, bounds):
+    """Bounds of layer len(bounds) by the interval rule. The checker starts from them, and so they are intersected."""
+    if not bounds:
+        low, high = problem.domain.lo, problem.domain.hi
+    else:
+        centre = problem.centres[len(bounds) - 1]
+        low, high = (np.maximum(centre + end, 0) - np.maximum(centre, 0) for end in bounds[-1])
+    weight = problem.network.layers[len(bounds)].weight
+    positive, negative = np.maximum(weight, 0), np.minimum(weight, 0)
+    return positive @ low + negative @ high, positive @ high + negative @ low
+
+
+def pre_activation_bounds(problem):
+    """Bounds of every pre-activation, layer by layer, and its adaptive slopes."""
     bounds, alphas = [], []
     for centre in problem.centres[:-1]:
         identity = np.eye(len(centre))
-        upper = back_substitute(problem, identity, bounds, alphas)[0]
-        lower = -back_substitute(problem, -identity, bounds, alphas)[0]
+        low, high = interval(problem, bounds)
+        lower = np.maximum(low, -back_substitute(problem, -identity, bounds, alphas)[0])
+        upper = np.minimum(high, back_substitute(problem, identity, bounds, alphas)[0])
         bounds.append((lower, upper))
-        alphas.append(choose(centre, lower, upper))
+        alphas.append(adaptive(centre, lower, upper))
     return bounds, alphas
 
 

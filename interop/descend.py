@@ -10,7 +10,7 @@ ReLU's output times the value of its input in the chain.
 import numpy as np
 
 from alpha import cell_sides
-from crown import adaptive, arguments, back_substitute
+from crown import adaptive, arguments, back_substitute, interval
 from emitter import read_claim
 
 
@@ -48,7 +48,8 @@ def slopes_of(problem, count):
     for t, centre in enumerate(problem.centres[:-1]):
         size = len(centre)
         best, alphas = optimise(problem, np.vstack([-np.eye(size), np.eye(size)]), bounds, count)
-        bounds.append((-best[:size], best[size:]))
+        low, high = interval(problem, bounds)
+        bounds.append((np.maximum(low, -best[:size]), np.minimum(high, best[size:])))
         for relu, alpha in zip(names, alphas):
             arrays[f"{problem.row}|{relu}|{names[t]}"] = alpha.reshape(2, size, -1)
     best, alphas = optimise(problem, problem.cells, bounds, count)

@@ -48,6 +48,7 @@ class Problem:
     """One row of a claim. The cell k is `cells[k] · d ≥ limits[k]`, d the output's deviation from its clean value.
 
     `cells` are coprime integers, as the checker scales them; `scales[k]` is the factor u, which multipliers carry too.
+    `box` has the exact ends of δ, for witnesses; everything else is floating point.
     """
 
     row: int
@@ -55,6 +56,7 @@ class Problem:
     x: np.ndarray
     centres: list
     domain: Domain
+    box: list
     cells: np.ndarray
     limits: np.ndarray
     scales: np.ndarray
@@ -100,28 +102,33 @@ def _csv(path, rows):
 
 
 def _problem(row, point, claim, network):
+    """One row: centres at its clean input, the domain of δ there, and the cells."""
     x = np.array([float(value) for value in point])
     centres = network.centres(x)
     cells, limits, scales = _cells(claim["output"], centres[-1])
     tolerance = claim["output"].get("tolerance")
-    domain = _domain(point, claim["perturb"][0], claim["inputs"].get("valid"), network)
     tolerance = None if tolerance is None else float(Fraction(tolerance))
-    return Problem(row, network, x, centres, domain, cells, limits, scales, tolerance)
-
-
-def _domain(point, perturb, valid, network):
-    """The box of the amplitude, cut to the valid range of the perturbed input, and the zero-sum groups."""
+    perturb = claim["perturb"][0]
     if perturb.get("site") not in ("input", network.input):
         raise ValueError("only perturbations of the input")
-    amplitude = Fraction(perturb["amplitude"])
+    box = _box(point, Fraction(perturb["amplitude"]), claim["inputs"].get("valid"))
+    lo, hi = np.array([[float(end) for end in ends] for ends in box]).T
+    domain = Domain(lo, hi, _groups(perturb["scale"]))
+    return Problem(row, network, x, centres, domain, box, cells, limits, scales, tolerance)
+
+
+def _box(point, amplitude, valid):
+    """The ends of every δ_i: those of the amplitude, cut to the valid range of the perturbed input."""
     low, high = map(Fraction, valid) if valid else (-math.inf, math.inf)
-    lo = np.array([float(max(-amplitude, low - x)) for x in point])
-    hi = np.array([float(min(amplitude, high - x)) for x in point])
-    scale = perturb["scale"]
+    return [(max(-amplitude, low - x), min(amplitude, high - x)) for x in point]
+
+
+def _groups(scale):
+    """What sums to zero: nothing without a scale, else every block of the cutoff's side."""
     if scale.get("family") == "none":
-        return Domain(lo, hi, None)
+        return None
     if scale.get("family") == "block-mean" and "seen" not in scale:
-        return Domain(lo, hi, _blocks(scale["shape"], scale.get("spatial", min(2, len(scale["shape"]))), scale["cutoff"]))
+        return _blocks(scale["shape"], scale.get("spatial", min(2, len(scale["shape"]))), scale["cutoff"])
     raise ValueError("only the families none and block-mean")
 
 
@@ -149,7 +156,8 @@ def _cells(output, clean):
         raise ValueError("only tolerances and the winner")
     scales = [_scale(row) for row in rows]
     cells = np.array([[float(u * a) for a in row] for u, row in zip(scales, rows)])
-    return cells, np.array([float(u * b) for u, b in zip(map(float, scales), map(float, limits))]), np.array(scales, float)
+    scales = np.array(scales, float)
+    return cells, np.array(limits, float) * scales, scales
 
 
 def _coarse(coarse, size):
