@@ -182,7 +182,44 @@ class Alpha(Interop):
         self.assertLess(one, wrong)
 
 
+    def test_upper_bounds_close_what_rises(self):
+        arrays = {"hidden2.pre": np.zeros((2, 10, 32))}
+        arrays["hidden2.pre"][alpha.UPPER, 3] = 1
+        proof = alpha.prove(self.claim('tolerance = "20"').problems[0], arrays)[0].json()
+        ones = [k for k, entry in enumerate(proof["nodes"][0]["close"]) if proof["slopes"][entry["slopes"]][0]["lower"][0]]
+        self.assertEqual(ones, [6])
+
+
+def evaluate(problem, row, bounds, slopes, multipliers):
+    """What a back-substitution of row · d with these slopes and multipliers gives."""
+    v, constant, layers = row, 0.0, problem.network.layers
+    for t in reversed(range(len(bounds))):
+        v = v @ layers[t + 1].weight
+        centre, (low, high) = problem.centres[t], bounds[t]
+        default = crown.adaptive(centre, low, high)
+        alphas = np.where(np.isnan(slopes[layers[t].name]), default, slopes[layers[t].name])
+        below = crown.lower_slopes(alphas, centre, low, high)
+        above, offset = crown.upper_line(centre, low, high)
+        constant += np.where(v >= 0, v * offset, v * (below * centre - np.maximum(centre, 0))).sum()
+        v = v * np.where(v >= 0, above, below)
+        for name, i, beta in multipliers:
+            if name == layers[t].name:
+                v[i] += beta
+                constant -= beta * (low if beta > 0 else high)[i]
+    return constant + problem.domain.support((v @ layers[0].weight)[None])[0]
+
+
 class LinearPrograms(Interop):
+    def test_duals_of_bounds_that_cut_become_multipliers(self):
+        """Bounds that are tighter than the relaxation implies, as after a split: the multipliers must make up for it."""
+        (problem,) = self.claim('tolerance = "20"').problems
+        bounds = [(low / 2, high / 2) for low, high in crown.pre_activation_bounds(problem)[0]]
+        relaxation = lp.Relaxation(problem, bounds)
+        for cell in problem.cells[:6]:
+            optimum, slopes, multipliers = relaxation.maximise(cell)
+            self.assertAlmostEqual(evaluate(problem, cell, bounds, slopes, multipliers), optimum, delta=1e-4)
+            self.assertGreater(evaluate(problem, cell, bounds, slopes, []), optimum + 1e-3)
+
     def test_duals_give_the_optimum_of_the_relaxation(self):
         claim = self.claim('tolerance = "20"')
         optimum = self.bound(claim, lp.prove)
