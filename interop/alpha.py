@@ -49,7 +49,7 @@ def find(arrays, row, relu, target=None):
 
 
 def slope_set(proof, found, side, item):
-    """The position of the slope set for one side of one thing that is bounded, or None if all is left to the checker."""
+    """The position of the slope set for one side of one bounded thing, None if all is left to the checker."""
     chosen = {name: alpha[side, item] if alpha.ndim == 3 else alpha[item] if alpha.ndim == 2 else alpha
               for name, alpha in found.items() if alpha is not None}
     return proof.slopes(chosen) if chosen else None

@@ -2,9 +2,9 @@
 
     python3 interop/descend.py CLAIM -o SLOPES.npz [--steps N]
 
-It stands in for a prover such as auto_LiRPA. For fixed bounds of pre-activations, a back-substitution bounds a row v · d
-by the value that a chain of lines takes at the worst δ. So its derivative by a lower slope is the coefficient of that
-ReLU's output times the value of its input in the chain.
+It stands in for a prover such as auto_LiRPA. For fixed bounds of pre-activations, a back-substitution bounds a row
+v · d by the value that a chain of lines takes at the worst δ. So its derivative by a lower slope is the coefficient of
+that ReLU's output times the value of its input in the chain.
 """
 
 import numpy as np

@@ -56,18 +56,24 @@ class Relaxation:
             equal.append(self._place((2 * t, weight), (a, -one)))
             slope, offset = upper_line(centre, *bound)
             clean = np.maximum(centre, 0)
-            upper += [self._place((e, one), (a, -sparse.diags(slope))), self._place((e, -one)), self._place((a, one), (e, -one))]
+            upper.append(self._place((e, one), (a, -sparse.diags(slope))))
+            upper += [self._place((e, -one)), self._place((a, one), (e, -one))]
             right += [offset, clean, clean - centre]
         return _stack(equal), _stack(upper), np.concatenate(right) if right else None
+
+    def _box(self):
+        """The ends of every variable: of δ, of the pre-activations, and none for ReLU outputs."""
+        ends = [np.column_stack([self.problem.domain.lo, self.problem.domain.hi])]
+        for bound in self.bounds:
+            ends += [np.column_stack(bound), np.tile([-np.inf, np.inf], (len(bound[0]), 1))]
+        return np.concatenate(ends)
 
     def maximise(self, row):
         """The largest value of row · d, d the deviation of the next layer, with lower slopes and multipliers for it."""
         cost = np.zeros(self.count)
         cost[self.blocks[-1]] = -row @ self.problem.network.layers[len(self.bounds)].weight
-        low = np.concatenate([self.problem.domain.lo, *(x for b in self.bounds for x in (b[0], np.full(len(b[0]), -np.inf)))])
-        high = np.concatenate([self.problem.domain.hi, *(x for b in self.bounds for x in (b[1], np.full(len(b[1]), np.inf)))])
         zero = None if self.equal is None else np.zeros(self.equal.shape[0])
-        found = linprog(cost, self.upper, self.right, self.equal, zero, np.column_stack([low, high]), method="highs")
+        found = linprog(cost, self.upper, self.right, self.equal, zero, self._box(), method="highs")
         if found.status:
             raise RuntimeError(found.message)
         return -found.fun, *self._duals(found)

@@ -39,7 +39,7 @@ class Network:
 
 
 def read_network(path):
-    """The layers of a chain of Gemm, MatMul, Add and Relu nodes. Affine nodes that follow each other become one layer."""
+    """The layers of a chain of Gemm, MatMul, Add and Relu nodes. Affine nodes in a row become one layer."""
     graph = onnx.load(str(path)).graph
     constants = {t.name: numpy_helper.to_array(t).astype(float) for t in graph.initializer}
     name = current = next(i.name for i in graph.input if i.name not in constants)
