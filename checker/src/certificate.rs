@@ -20,13 +20,6 @@ pub const FORMAT: &str = "scale-certificate/1";
 /// Largest certificate, after decompression.
 const MAX_BYTES: u64 = 1 << 28;
 
-impl Answer {
-    /// True if the answer is nothing but what its `chain` says.
-    pub fn has_nothing_else(&self) -> bool {
-        self.proof.is_none() && self.witness.is_none() && self.served_by.is_none()
-    }
-}
-
 /// Declares types of the certificate's text: JSON objects with these fields and no others. One marked `= default` may
 /// be absent. serde by itself would also read an array, by the order of the fields.
 macro_rules! text_types {

@@ -318,6 +318,8 @@ pub struct Report {
     pub claim: String,
     /// SHA-256 of the model, the claim, and each data file.
     pub digests: Vec<String>,
+    /// The certificate's format.
+    pub format: String,
     /// SHA-256 of the claim and the certificate of each link.
     pub links: Vec<[String; 2]>,
 }
@@ -376,12 +378,11 @@ pub(crate) fn verify_in(
         for (s, answer) in answers.iter().enumerate() {
             // Deriving the problem finds what is wrong with the claim, answered or not.
             let problem = statement.problem(s, row, &clean)?;
-            let checked = answer.map(|answer| match &answer.chain {
-                Some(steps) if answer.has_nothing_else() => {
-                    let total = chain::sum(statement, (&settings[s], row, clean.region()), steps, &linked)?;
-                    Ok(RowVerdict::Verified { established: Some(total), links: steps.len() })
-                }
-                _ => check_answer(&problem, &settings[s].property, answer, config),
+            let checked = answer.map(|answer| -> Result<RowVerdict> {
+                let verdict = check_answer(&problem, &settings[s].property, answer, config)?;
+                let Some(steps) = &answer.chain else { return Ok(verdict) };
+                let total = chain::sum(statement, (&settings[s], row, clean.region()), steps, &linked)?;
+                Ok(RowVerdict::Verified { established: Some(total), links: steps.len() })
             });
             verdicts.push(match checked {
                 None => RowVerdict::Unanswered,
@@ -421,6 +422,7 @@ pub(crate) fn verify_in(
         separations: if verdict == Verdict::Verified { separations(&statement.claim, &settings) } else { vec![] },
         settings,
         claim: describe::describe(&statement.claim),
+        format: certificate.format,
         links: certificate.links.into_iter().map(|link| [link.claim.sha256, link.certificate.sha256]).collect(),
         digests: [&[statement.model_digest.clone(), statement.claim_digest.clone()][..], &statement.data_digests]
             .concat(),
@@ -490,16 +492,16 @@ fn serve(claim: &Claim, verdicts: &[RowVerdict], setting: usize, by: usize) -> R
     Ok(RowVerdict::Served { by, established: established.clone() })
 }
 
-/// Checks one answer against the problem of its row. One that another setting serves is left open.
+/// Checks one answer against the problem of its row. One that another setting serves, or a chain, is left open.
 pub fn check_answer(problem: &Problem, property: &Property, answer: &Answer, config: &Config) -> Result<RowVerdict> {
-    match (&answer.proof, &answer.witness, answer.served_by.filter(|_| answer.chain.is_none())) {
-        (Some(proof), None, None) if !matches!(property, Property::Reaches(_)) => {
+    match (&answer.proof, &answer.witness, answer.served_by, &answer.chain) {
+        (Some(proof), None, None, None) if !matches!(property, Property::Reaches(_)) => {
             let proof = Proof::new(proof, problem)?;
             let established = tree::check(problem, &proof, config.max_work)?;
             let established = established_tolerance(problem, property, &established.slack);
             Ok(RowVerdict::Verified { established, links: 0 })
         }
-        (None, Some(text), None) => {
+        (None, Some(text), None, None) => {
             let point = witness::read(text, problem)?;
             let reached = witness::check(problem, &point)?;
             if let Property::Reaches(_) = property {
@@ -512,7 +514,7 @@ pub fn check_answer(problem: &Problem, property: &Property, answer: &Answer, con
                 perturbed: reached.coarse,
             })
         }
-        (None, None, Some(_)) => Ok(RowVerdict::Unanswered),
+        (None, None, Some(_), None) | (None, None, None, Some(_)) => Ok(RowVerdict::Unanswered),
         _ => {
             let message = "an answer is exactly one of `proof`, `witness`, `served_by` and `chain`; \
                            `reaches` needs a `witness`";

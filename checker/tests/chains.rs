@@ -303,6 +303,14 @@ fn an_answer_is_a_chain_or_something_else() {
     let mut certificate = files.chain(&statement, &["ab", "bc"]);
     certificate.answers[0].served_by = Some(0);
     assert_eq!(files.rejection(&statement, &certificate), Code::CertificateFormat);
+    // Nor beside a proof that holds by itself.
+    let clean = statement.clean(&[0]).next().unwrap().unwrap();
+    let proof = default_proof(statement.network(), &statement.problem(0, 0, &clean).unwrap());
+    let chain = certificate.answers[0].chain.take();
+    certificate.answers[0] = Answer { proof: Some(proof), ..Answer::default() };
+    assert_eq!(files.check(&statement, &certificate).unwrap().verdict(), Verdict::Verified);
+    certificate.answers[0].chain = chain;
+    assert_eq!(files.rejection(&statement, &certificate), Code::CertificateFormat);
     // A claim about one model has nothing that a chain could lead to.
     let alone = format!("model = \"a.onnx\"\n{UNIT}{PERTURB}{OUTPUT}tolerance = \"9\"\n");
     files.write("alone.toml", alone.as_bytes());
