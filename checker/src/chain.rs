@@ -4,8 +4,8 @@
 //! certificate of its own, which are bound by their SHA-256 and checked as any other: at every x of a region that contains
 //! the claim's, `|G f_{i-1}(x) − G f_i(x)| ≤ τ_i` in every coordinate. Models are the same if their bytes are; G is the
 //! claim's own coarse map of the tensor that the claim is about, which f_n has by the same name, and so it is with sites:
-//! else a name could mean one tensor of f_n here and another there. (Of every other f_i a claim could not speak.) With perturbations the last of these claims, and no
-//! other, has them: `|G f_{n-1}(x) − G f_n(x + δ)| ≤ τ_n` for at least the claim's δ.
+//! else a name could mean one tensor of f_n here and another there. (Of every other f_i a claim could not speak.) With
+//! perturbations the last of these claims, and no other, has them: `|G f_{n-1}(x) − G f_n(x + δ)| ≤ τ_n` for at least the claim's δ.
 //! Conclusion: `|G f_0(x) − G f_n(x + δ)| ≤ Σ τ_i` on the claim's region, by the triangle inequality.
 //!
 //! A chain that refers to itself would have to know its own SHA-256; the depth is limited all the same.
@@ -25,7 +25,6 @@ use std::sync::Arc;
 const MAX_DEPTH: usize = 8;
 /// Most links of one certificate.
 const MAX_LINKS: usize = 256;
-
 /// Most links of a chain and all chains that it refers to.
 const MAX_ALL_LINKS: usize = 1024;
 /// Most bytes of the models and data of all links.
@@ -136,6 +135,7 @@ pub fn sum(
     if let Some(name) = unknown(statement.claim(), setting) {
         return Err(error(Code::ChainLink, format!("a chain needs a `replace` with a tensor `{name}`")));
     }
+    let bare = Setting { perturb: vec![], ..setting.clone() };
     let mut at = statement.model();
     let mut total = Rational::zero();
     for (i, step) in steps.iter().enumerate() {
@@ -149,7 +149,6 @@ pub fn sum(
         if linked.model != at {
             return refuse(i, format!("it starts from the model {}, not from {at}", linked.model));
         }
-        let bare = Setting { perturb: vec![], ..setting.clone() };
         let is_last = i + 1 == steps.len();
         if !own.covers(if is_last { setting } else { &bare }) || linked.truncates {
             return refuse(i, "its outputs, perturbations or truncations are not those of this claim".to_owned());

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 #![deny(clippy::float_arithmetic, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use num::{Signed, Zero};
 use scalecheck::error::{Class, Code, Error, Result};
 use scalecheck::number::{Rational, approximate};
 use scalecheck::verify::{
@@ -36,8 +37,11 @@ Usage: scalecheck verify CLAIM CERTIFICATE [--model FILE] [--max-work N] [--json
   --attest FILE  if the gate opens, write an in-toto statement there, ready to be signed
   --policy-signer KEY  the policy must be signed by this minisign public key, in POLICY.minisig
 
-Exit codes: of witness, 10 REFUTED, 1 HARMLESS, 2 malformed input; of gate, 0 OPEN, 1 CLOSED, 2 a policy or flag that cannot be understood. Of verify, 0 VERIFIED, 10 REFUTED, 1 REJECTED, 2 malformed input or usage,
-            3 mismatch of digests, 4 resource limit or internal fault.
+Exit codes:
+  verify   0 VERIFIED, 10 REFUTED, 1 REJECTED, 2 malformed input or usage, 3 mismatch of digests,
+           4 resource limit or internal fault
+  witness  10 REFUTED, 1 HARMLESS, 2 malformed input or usage
+  gate     0 OPEN, 1 CLOSED, 2 a policy or flag that cannot be understood
 ";
 
 fn main() -> ExitCode {
@@ -67,10 +71,7 @@ fn run(mut arguments: Vec<String>, json: bool) -> Result<(String, u8)> {
     }
     let model = option(&mut arguments, "--model")?.map(PathBuf::from);
     let property = option(&mut arguments, "--property")?.map(PathBuf::from);
-    let mut config = Config::default();
-    if let Some(work) = option(&mut arguments, "--max-work")? {
-        config.max_work = work.parse().or_else(|_| usage(format!("`{work}` is not a number")))?;
-    }
+    let config = limits(&mut arguments)?;
     arguments.retain(|a| a != "--json");
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     if let (["witness", file], Some(model), Some(property)) = (&words[..], &model, &property) {
@@ -131,13 +132,13 @@ fn counterexample(model: &Path, property: &Path, file: &str, json: bool) -> Resu
         });
         return Ok((format!("{object}\n"), code));
     }
-    let zero = Rational::from_integer(0.into());
-    let place =
-        if found.outside == zero { "inside".to_owned() } else { format!("{} outside of", approximate(&found.outside)) };
+    let place = match found.outside.is_zero() {
+        true => "inside".to_owned(),
+        false => format!("{} outside of", approximate(&found.outside)),
+    };
     let set = found.set.map_or("which has no unsafe set".to_owned(), |set| {
-        let (verb, by) =
-            if found.margin >= zero { ("holds", found.margin.clone()) } else { ("is missed", -&found.margin) };
-        format!("whose unsafe set {set} {verb} by {}", approximate(&by))
+        let verb = if found.margin.is_negative() { "is missed" } else { "holds" };
+        format!("whose unsafe set {set} {verb} by {}", approximate(&found.margin.abs()))
     });
     let outputs = found.outputs.iter().map(approximate).collect::<Vec<_>>().join(", ");
     let mut text = format!("{word}\nthe input is {place} region {}, {set}\noutputs: {outputs}\n", found.region);
@@ -159,10 +160,7 @@ fn gate(mut arguments: Vec<String>) -> Result<(String, u8)> {
     };
     let attest = option(&mut arguments, "--attest")?.map(PathBuf::from);
     let signer = option(&mut arguments, "--policy-signer")?;
-    let mut config = Config::default();
-    if let Some(work) = option(&mut arguments, "--max-work")? {
-        config.max_work = work.parse().or_else(|_| usage(format!("`{work}` is not a number")))?;
-    }
+    let config = limits(&mut arguments)?;
     let [path] = &arguments[..] else {
         return usage(format!("gate needs a policy, not {} files or unknown flags", arguments.len()));
     };
@@ -186,6 +184,15 @@ fn put(path: &Path, text: &str) -> Result<()> {
 
 fn usage<T>(message: String) -> Result<T> {
     Err(Error::new(Code::Usage, "", format!("{message}; see scalecheck --help")))
+}
+
+/// Takes the limits of a check out of the arguments.
+fn limits(arguments: &mut Vec<String>) -> Result<Config> {
+    let mut config = Config::default();
+    if let Some(work) = option(arguments, "--max-work")? {
+        config.max_work = work.parse().or_else(|_| usage(format!("`{work}` is not a number")))?;
+    }
+    Ok(config)
 }
 
 /// Takes an option and its value out of the arguments.

@@ -124,13 +124,15 @@ impl Network {
     ///
     /// Exact: `V (W x + b) + c = (V W) x + (V b + c)`.
     pub fn without_tensors_unknown_to(&self, other: &Network) -> Option<Network> {
-        let affine_users = |t: usize| {
-            let uses = |node: &Node| matches!(node.op, Op::Relu(from) if from == t);
-            !self.nodes.iter().any(uses)
-        };
+        let mut stays = vec![false; self.nodes.len()];
+        self.outputs.iter().for_each(|&t| stays[t] = true);
+        for node in &self.nodes {
+            if let Op::Relu(from) = node.op {
+                stays[from] = true;
+            }
+        }
         let goes = |(t, node): (usize, &Node)| {
-            let is_affine = matches!(node.op, Op::Affine { .. });
-            is_affine && other.find(&node.name).is_none() && !self.outputs.contains(&t) && affine_users(t)
+            matches!(node.op, Op::Affine { .. }) && other.find(&node.name).is_none() && !stays[t]
         };
         let goes: Vec<bool> = self.nodes.iter().enumerate().map(goes).collect();
         // As many tensors must be left as the other network has: else the two are not alike, and nothing is multiplied out.

@@ -1,6 +1,6 @@
 //! `scalecert coarsen CLAIM`: write the smaller model that a truncation defines, and certify it against the original.
 
-use super::prove::print_table;
+use super::prove::{deadline, print_table};
 use crate::coarsen::{Cut, coarse, work};
 use crate::prove::{Choice, Config, Outcome, Status};
 use crate::search::attack;
@@ -13,7 +13,7 @@ use scalecheck::claim::{Claim, Property};
 use scalecheck::number::{approximate, parse_rational};
 use scalecheck::verify::{Statement, read};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use toml_edit::{DocumentMut, value};
 
 /// Write the smaller ONNX model that a claim's `[[truncate]]` tables define, a claim that it takes the original's place, and
@@ -65,11 +65,8 @@ pub fn run(arguments: &Arguments) -> Result<u8> {
     if claim.truncate.is_empty() || claim.replace.is_some() {
         bail!("{}: a claim with [[truncate]] and without `replace` is needed", arguments.claim.display());
     }
-    let deadline = match arguments.timeout.map(Duration::try_from_secs_f64) {
-        Some(Ok(time)) => started.checked_add(time),
-        Some(Err(_)) => bail!("--timeout needs a number of seconds that is not negative"),
-        None => None,
-    };
+    ensure_tolerances(claim)?;
+    let deadline = deadline(started, arguments.timeout)?;
     let config = Config { deadline, method: arguments.method, attack: attack::Config::default(), ..Config::default() };
     let text = String::from_utf8(read(&arguments.claim)?)?;
     let document: DocumentMut = text.parse().with_context(|| arguments.claim.display().to_string())?;
@@ -147,12 +144,11 @@ fn candidates(original: &Statement, all: bool) -> Result<Vec<Candidate>> {
     }
     let mut candidates = Vec::new();
     for cutoffs in combinations {
-        let cut = |(one, cutoff): (&'_ scalecheck::claim::Truncate, &Option<usize>)| {
-            cutoff.map(|cutoff| (one.site.clone(), one.ladder.clone(), cutoff))
-        };
-        let cuts: Vec<_> = truncate.iter().zip(&cutoffs).filter_map(cut).collect();
-        let cuts: Vec<Cut<'_>> =
-            cuts.iter().map(|(site, ladder, cutoff)| Cut { site, ladder, cutoff: *cutoff }).collect();
+        let cuts: Vec<Cut<'_>> = truncate
+            .iter()
+            .zip(&cutoffs)
+            .filter_map(|(one, cutoff)| Some(Cut { site: &one.site, ladder: &one.ladder, cutoff: (*cutoff)? }))
+            .collect();
         let network = coarse(original.network(), &cuts)?;
         candidates.push(Candidate { cutoffs, work: work(&network), network });
     }
@@ -203,7 +199,6 @@ impl Files<'_> {
         let file = file.with_context(|| format!("cannot write beside {}", self.claim.display()))?;
         std::fs::write(file.path(), &model)?;
         let statement = Statement::of(&self.claim, self.claim(file.path())?.as_bytes(), None)?;
-        ensure_tolerances(statement.claim())?;
         let outcomes = bundle::prove_rows(&statement, config, &|_| (), || ())?;
         Ok((statement, outcomes, model))
     }

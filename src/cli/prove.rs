@@ -60,13 +60,8 @@ pub fn run(arguments: &Arguments) -> Result<u8> {
         (None, Some(model), Some(property)) => (Statement::of_query(model, property)?, property),
         _ => bail!("give either a claim, or --model and --property"),
     };
-    let deadline = match arguments.timeout.map(Duration::try_from_secs_f64) {
-        Some(Ok(time)) => started.checked_add(time),
-        Some(Err(_)) => bail!("--timeout needs a number of seconds that is not negative"),
-        None => None,
-    };
     let config = Config {
-        deadline,
+        deadline: deadline(started, arguments.timeout)?,
         method: arguments.method,
         attack: attack::Config { starts: arguments.starts, seed: arguments.seed, ..attack::Config::default() },
         slopes: slopes::Config::default(),
@@ -126,6 +121,15 @@ pub fn run(arguments: &Arguments) -> Result<u8> {
         () if statuses.contains(&Status::Unknown) => 20,
         () => 0,
     })
+}
+
+/// When a work that has so many seconds is to end.
+pub fn deadline(started: Instant, seconds: Option<f64>) -> Result<Option<Instant>> {
+    match seconds.map(Duration::try_from_secs_f64) {
+        Some(Ok(time)) => Ok(started.checked_add(time)),
+        Some(Err(_)) => bail!("--timeout needs a number of seconds that is not negative"),
+        None => Ok(None),
+    }
 }
 
 /// A line on the terminal that says how far branch and bound is; hidden elsewhere.

@@ -9,7 +9,6 @@ pub use attest::statement as attestation;
 pub use policy::{Policy, signed_by};
 pub use report::{Format, write};
 
-use crate::certificate;
 use crate::claim::Property;
 use crate::error::{Class, Error};
 use crate::number::Rational;
@@ -63,8 +62,9 @@ pub fn check(policy: &Policy, config: &Config) -> Vec<Finding> {
     let found: Mutex<Vec<(usize, Finding)>> = Mutex::new(Vec::new());
     let models: Vec<Result<(), Failure>> = policy.models.iter().map(unchanged).collect();
     let work = || {
-        while let Some(requirement) = policy.requirements.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let position = requirement.position;
+        loop {
+            let position = next.fetch_add(1, Ordering::Relaxed);
+            let Some(requirement) = policy.requirements.get(position) else { break };
             let finding = finding(policy, &models, requirement, config);
             found.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((position, finding));
         }
@@ -128,10 +128,9 @@ fn met(
     config: &Config,
     finding: &mut Finding,
 ) -> Result<(), Failure> {
-    let missing =
-        |what: &str, advice: &str, e: Error| Failure::new(&format!("{what}-missing"), format!("{e}; {advice}"));
+    let missing = |code: &str, advice: &str, e: Error| Failure::new(code, format!("{e}; {advice}"));
     let claim = read(&requirement.claim)
-        .map_err(|e| missing("claim", "put the claim there, or take it out of the policy", e))?;
+        .map_err(|e| missing("claim-missing", "put the claim there, or take it out of the policy", e))?;
     finding.claim_digest = digest(&claim);
     if let Some(pinned) = requirement.sha256.as_ref().filter(|pinned| **pinned != finding.claim_digest) {
         let message = format!(
@@ -141,7 +140,7 @@ fn met(
         return Err(Failure::new("claim-tampered", message));
     }
     let bytes = read(&requirement.certificate).map_err(|e| {
-        missing("certificate", &format!("make one: scalecert prove {}", requirement.claim.display()), e)
+        missing("certificate-missing", &format!("make one: scalecert prove {}", requirement.claim.display()), e)
     })?;
     finding.certificate_digest = digest(&bytes);
     if !requirement.signers.is_empty() {
@@ -169,16 +168,15 @@ fn met(
         );
         return Err(Failure::new("data-tampered", message));
     }
-    let format = certificate::parse(&bytes).map_err(not_checked)?.format;
-    if age(&format) < age(&policy.oldest_format) {
+    let from = folder(&requirement.certificate);
+    let report = verify_with(&statement, &bytes, &from, config, |_, _| ()).map_err(not_checked)?;
+    if age(&report.format) < age(&policy.oldest_format) {
         let message = format!(
-            "{} has the format {format}, the policy asks for {} or a later one; have it made again",
-            finding.certificate, policy.oldest_format
+            "{} has the format {}, the policy asks for {} or a later one; have it made again",
+            finding.certificate, report.format, policy.oldest_format
         );
         return Err(Failure::new("format-expired", message));
     }
-    let from = folder(&requirement.certificate);
-    let report = verify_with(&statement, &bytes, &from, config, |_, _| ()).map_err(not_checked)?;
     finding.words.clone_from(&report.claim);
     finding.tolerance =
         report.settings.iter().flat_map(|s| &s.rows).filter_map(|(_, v)| v.established().cloned()).max();
@@ -197,7 +195,7 @@ fn not_checked(e: Error) -> Failure {
         Class::Limit => "raise the limit with --max-work, or have a smaller certificate made",
         Class::Malformed | Class::Rejected => "restore the file, or have the certificate made again",
     };
-    Failure { code: e.code.as_str().to_owned(), message: format!("{e}; {advice}") }
+    Failure::new(e.code.as_str(), format!("{e}; {advice}"))
 }
 
 /// Enough rows of every setting are certified, and no answer is rejected.

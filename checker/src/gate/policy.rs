@@ -30,8 +30,6 @@ pub struct Model {
 
 /// A claim that must be certified.
 pub struct Requirement {
-    /// Position in the policy.
-    pub position: usize,
     pub claim_name: String,
     pub claim: PathBuf,
     /// SHA-256 of the claim, if the policy pins it.
@@ -70,8 +68,7 @@ fn policy(item: &Item<'_>, folder: &Path) -> Result<Policy> {
     )?;
     let models = models.list(|item| model(item, folder))?;
     item.ensure(!twice(&models.iter().map(|m| &m.name).collect::<Vec<_>>()), Code::Policy, "a model is named twice")?;
-    let mut read = requirements.list(|item| requirement(item, folder, &models, &signers))?;
-    read.iter_mut().enumerate().for_each(|(position, requirement)| requirement.position = position);
+    let read = requirements.list(|item| requirement(item, folder, &models, &signers))?;
     if let Some((_, bare)) = models.iter().enumerate().find(|(m, _)| read.iter().all(|r| r.model != *m)) {
         return item
             .error(Code::Policy, format!("nothing is required of the model `{}`; add a [[require]]", bare.name));
@@ -121,7 +118,6 @@ fn requirement(item: &Item<'_>, folder: &Path, models: &[Model], signers: &[(Str
     }
     let (claim_name, certificate_name) = (claim.text()?.to_owned(), certificate.text()?.to_owned());
     Ok(Requirement {
-        position: 0,
         claim: folder.join(&claim_name),
         claim_name,
         sha256: sha256.optional(hexadecimal)?,

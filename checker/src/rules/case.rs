@@ -22,8 +22,8 @@ pub struct Case<'p> {
 /// By how many bits a bound that is derived again is finer than the mantissas that it is rounded to.
 pub const GUARD: u32 = 8;
 
-/// What is known of one tensor, and what follows for a ReLU of it, found when it is first asked for. Cases share it, so nothing
-/// may be kept here that depends on another tensor.
+/// What is known of one tensor, and what follows for a ReLU of it, found when it is first asked for. Cases share it, so
+/// nothing may be kept here that depends on another tensor.
 #[derive(Clone)]
 struct Known {
     bounds: Bounds,

@@ -118,8 +118,7 @@ impl Search<'_, '_> {
         if layers[base].changes.len() > 1 {
             return;
         }
-        let ranges = [base, change].map(|l| (case.ranges[l].low.clone(), case.ranges[l].high.clone()));
-        let mut ranges = ranges;
+        let mut ranges = [base, change].map(|l| (case.ranges[l].low.clone(), case.ranges[l].high.clone()));
         for ((low, high), l) in ranges.iter_mut().zip([base, change]) {
             for (neuron, side) in &mut stated[l] {
                 let i = *neuron;
