@@ -28,7 +28,7 @@ use crate::rules::relu::{Lines, SLOPE_BITS};
 const ONE: i64 = 1 << SLOPE_BITS;
 /// Where centres and inputs are cut.
 const LIMIT: i64 = 1 << 60;
-/// By how many bits the unit is made coarser at a time.
+/// The unit is made coarser by a multiple of so many bits.
 const STEP: i32 = 8;
 /// Width of the centre of a change.
 const CENTRE_BITS: u32 = 57;
@@ -77,10 +77,21 @@ impl ReluPair {
                 low.unsigned_abs().max(high.unsigned_abs()) < 1 << CENTRE_BITS
             })
         };
-        let mut exp = moved.exp();
-        while !fits(exp) {
-            exp = exponent(exp.checked_sub(STEP))?;
+        let unit = |steps: i32| exponent(steps.checked_mul(STEP).and_then(|by| moved.exp().checked_sub(by)));
+        // The fewest steps that are enough, between a number of them that is not and one that is.
+        let (mut few, mut enough) = (0, 0);
+        while !fits(unit(enough)?) {
+            (few, enough) = (enough + 1, exponent(enough.checked_mul(2))?.max(1));
         }
+        while few < enough {
+            let middle = i32::midpoint(few, enough);
+            if fits(unit(middle)?) {
+                enough = middle;
+            } else {
+                few = middle + 1;
+            }
+        }
+        let exp = unit(enough)?;
         let (coarser, from_base) = (i64::from(moved.exp()) - i64::from(exp), i64::from(base.exp()) - i64::from(exp));
         let element = |i: usize| {
             let (c, k) = (c.bracket(i, exp, LIMIT), k.bracket(i, exp, LIMIT));
