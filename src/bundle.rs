@@ -88,7 +88,7 @@ pub fn write(path: &Path, certificate: &Certificate, statement: &Statement) -> R
         // to check is the file around them: its form, and that it is not larger than the checker reads.
         let mut bytes = serde_json::to_vec(certificate)?;
         bytes.push(b'\n');
-        scalecheck::certificate::parse(&bytes)?;
+        scalecheck::certificate::parse(&bytes, CheckConfig::default().max_memory)?;
         return put(path, &bytes);
     }
     put(path, &checked_bytes(certificate, statement)?)

@@ -17,9 +17,6 @@ use std::io::Read;
 /// The value of `format` that this checker reads.
 pub const FORMAT: &str = "scale-certificate/1";
 
-/// Largest certificate, after decompression.
-const MAX_BYTES: u64 = 1 << 28;
-
 /// Declares types of the certificate's text: JSON objects with these fields and no others. One marked `= default` may
 /// be absent. serde by itself would also read an array, by the order of the fields.
 macro_rules! text_types {
@@ -173,21 +170,36 @@ pub enum Side {
 }
 
 /// Reads certificate bytes.
-pub fn parse(bytes: &[u8]) -> Result<Certificate> {
+pub fn parse(bytes: &[u8], max_memory: u64) -> Result<Certificate> {
     let malformed = |message: String| error(Code::CertificateFormat, message);
     let (packed, mut unpacked) = (bytes.starts_with(&[0x1f, 0x8b]), Vec::new());
     if packed {
-        let read = MultiGzDecoder::new(bytes).take(MAX_BYTES + 1).read_to_end(&mut unpacked);
+        let most = max_memory.saturating_add(1);
+        let read = MultiGzDecoder::new(bytes).take(most).read_to_end(&mut unpacked);
         read.map_err(|e| malformed(format!("the gzip data is damaged: {e}")))?;
     }
     let json = if packed { &unpacked } else { bytes };
-    let fits = json.len() as u64 <= MAX_BYTES;
-    ensure(fits, Code::LimitSize, format!("a certificate may have at most {MAX_BYTES} bytes"))?;
+    let size = format!("a certificate may need at most {max_memory} bytes of memory; raise --max-memory");
+    ensure(memory(json) <= max_memory, Code::LimitSize, size)?;
     let certificate: Certificate = serde_json::from_slice(json).map_err(|e| malformed(e.to_string()))?;
     if certificate.format != FORMAT {
         return Err(malformed(format!("format `{}` is not known; this checker reads `{FORMAT}`", certificate.format)));
     }
     Ok(certificate)
+}
+
+/// What a certificate's text may need in memory, itself included, in bytes. Objects and lists may take many times the
+/// room of their text, such as `{},` in a list of nodes; so what they may take at most is counted before any is read:
+/// numbers by the commas between them, strings by their quotation marks, lists and objects by the brackets that open them.
+fn memory(json: &[u8]) -> u64 {
+    let cost = |byte: &u8| match byte {
+        b',' => 32,
+        b'"' => 20,
+        b'[' => 48,
+        b'{' => 384,
+        _ => 1,
+    };
+    json.iter().map(cost).sum()
 }
 
 /// Slopes for one ReLU, over 2^[`SLOPE_BITS`]; an inner `None` asks for the default.

@@ -18,17 +18,20 @@ use std::process::ExitCode;
 const HELP: &str = "\
 scalecheck: exact, independent check of worst-case certificates for neural networks
 
-Usage: scalecheck verify CLAIM CERTIFICATE [--model FILE] [--max-work N] [--json]
-       scalecheck verify --model FILE --property FILE CERTIFICATE [--max-work N] [--json]
+Usage: scalecheck verify CLAIM CERTIFICATE [--model FILE] [LIMITS] [--json]
+       scalecheck verify --model FILE --property FILE CERTIFICATE [LIMITS] [--json]
        scalecheck witness --model FILE --property FILE COUNTEREXAMPLE [--json]
-       scalecheck gate POLICY [--format line|table|json|junit|sarif] [--attest FILE] [--policy-signer KEY] [--max-work N]
+       scalecheck gate POLICY [--format line|table|json|junit|sarif] [--attest FILE] [--policy-signer KEY] [LIMITS]
 
   CLAIM          the claim, a TOML file; it names the model and the data
   CERTIFICATE    the certificate, JSON or gzipped JSON
   --model FILE   check this model file instead of the one that the claim names
   --property FILE  instead of a claim: what is unsafe, a VNN-LIB file; it needs --model
-  --max-work N   most multiply-accumulates of one row's proof (default 17592186044416)
   --json         print one JSON object
+
+  LIMITS
+  --max-work N   most multiply-accumulates of one row's proof (default 17592186044416)
+  --max-memory N most memory that a certificate may need, in bytes, estimated from its text (default 536870912)
 
   COUNTEREXAMPLE a file of pairs (X_0 0.5), as the verification competition has them; it is evaluated exactly
 
@@ -189,8 +192,10 @@ fn usage<T>(message: String) -> Result<T> {
 /// Takes the limits of a check out of the arguments.
 fn limits(arguments: &mut Vec<String>) -> Result<Config> {
     let mut config = Config::default();
-    if let Some(work) = option(arguments, "--max-work")? {
-        config.max_work = work.parse().or_else(|_| usage(format!("`{work}` is not a number")))?;
+    for (name, limit) in [("--max-work", &mut config.max_work), ("--max-memory", &mut config.max_memory)] {
+        if let Some(text) = option(arguments, name)? {
+            *limit = text.parse().or_else(|_| usage(format!("{name}: `{text}` is not a number")))?;
+        }
     }
     Ok(config)
 }

@@ -23,11 +23,13 @@ use std::sync::Arc;
 pub struct Config {
     /// Most multiply–accumulates of one row's proof.
     pub max_work: u64,
+    /// Most memory that a certificate may need, by what its text says before it is read, in bytes.
+    pub max_memory: u64,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Config { max_work: 1 << 44 }
+        Config { max_work: 1 << 44, max_memory: 1 << 29 }
     }
 }
 
@@ -356,7 +358,7 @@ pub(crate) fn verify_in(
     mut note: impl FnMut(usize, Option<&Region>),
     progress: impl Fn(usize, usize),
 ) -> Result<Report> {
-    let certificate = certificate::parse(certificate)?;
+    let certificate = certificate::parse(certificate, config.max_memory)?;
     statement.check_header(&certificate)?;
     let linked = links.check(&certificate.links, from, config)?;
     let (rows, settings) = (statement.claim.rows(), &statement.claim.settings);

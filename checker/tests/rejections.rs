@@ -785,6 +785,20 @@ fn gzipped() -> Vec<u8> {
 }
 
 #[test]
+fn refuses_small_text_that_takes_much_memory() {
+    let files = Files::new(CLAIM);
+    let certificate = certificate(&files, &[json!({ "row": 0, "proof": proof() })]).to_string();
+    // 4 MB of empty nodes would be hundreds of megabytes of cases.
+    let nodes = format!("\"nodes\":[{}", "{},".repeat(1 << 20) + "{},".repeat(1 << 19).as_str());
+    let text = certificate.replacen("\"nodes\":[", &nodes, 1);
+    assert_ne!(text, certificate);
+    assert_error(check_bytes(&files, text.as_bytes(), &Config::default()), Code::LimitSize);
+    let little = Config { max_memory: 1000, ..Config::default() };
+    assert_error(check_bytes(&files, certificate.as_bytes(), &little), Code::LimitSize);
+    assert_verified(check_bytes(&files, certificate.as_bytes(), &Config { max_memory: 20_000, ..little }));
+}
+
+#[test]
 fn rejects_truncated_gzip_at_every_length() {
     let (files, bytes) = (Files::new(CLAIM), gzipped());
     for length in 0..bytes.len() {
@@ -930,7 +944,7 @@ fn reports_the_work_limit_of_a_large_tree_before_what_else_is_wrong_with_it() {
     let answers = [json!({ "row": 0, "proof": forest(json!(list)) })];
     let files = Files::new(CLAIM);
     let text = certificate(&files, &answers).to_string();
-    let checked = |max_work| check_bytes(&files, text.as_bytes(), &Config { max_work });
+    let checked = |max_work| check_bytes(&files, text.as_bytes(), &Config { max_work, ..Config::default() });
     assert_rejected(checked(u64::MAX), Code::NotVoid);
     for _ in 0..20 {
         assert_error(checked(5000), Code::LimitWork);
@@ -940,7 +954,7 @@ fn reports_the_work_limit_of_a_large_tree_before_what_else_is_wrong_with_it() {
 #[test]
 fn stops_at_the_work_limit() {
     let (files, text) = (Files::new(CLAIM), text());
-    let checked = |max_work| check_bytes(&files, text.as_bytes(), &Config { max_work });
+    let checked = |max_work| check_bytes(&files, text.as_bytes(), &Config { max_work, ..Config::default() });
     assert_error(checked(0), Code::LimitWork);
     // The tensors are x, the product before the bias of `h.pre`, `h.pre`, h and y. Five passes from `h.pre` (two sides
     // of two elements, and the preparation) cost 5·(2 + 4 + 4), three from y (two cells, and the preparation)

@@ -212,7 +212,7 @@ fn check(checker: &Path, about: &[std::ffi::OsString], kept: &Path, say: &dyn Fn
     };
     let bytes = fs::read(kept).with_context(|| format!("cannot read {}", kept.display()))?;
     let proofs = |certificate: certificate::Certificate| certificate.answers.into_iter().filter_map(|a| a.proof);
-    let cases = match certificate::parse(&bytes) {
+    let cases = match certificate::parse(&bytes, scalecheck::verify::Config::default().max_memory) {
         Ok(certificate) => proofs(certificate).map(|proof| proof.nodes.len()).sum(),
         Err(error) => {
             say(&error.to_string());

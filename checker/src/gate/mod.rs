@@ -192,7 +192,7 @@ fn age(format: &str) -> Option<u32> {
 fn not_checked(e: Error) -> Failure {
     let advice = match e.code.class() {
         Class::Mismatch => "the certificate is about other files; have it made again for these",
-        Class::Limit => "raise the limit with --max-work, or have a smaller certificate made",
+        Class::Limit => "raise the limit that it names, or have a smaller certificate made",
         Class::Malformed | Class::Rejected => "restore the file, or have the certificate made again",
     };
     Failure::new(e.code.as_str(), format!("{e}; {advice}"))

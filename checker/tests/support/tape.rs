@@ -13,7 +13,7 @@ pub struct Tape {
 
 /// A tape of at most `length` numbers.
 pub fn tape(length: usize) -> impl Strategy<Value = Tape> {
-    prop::collection::vec(any::<u32>(), length / 2..=length).prop_map(|numbers| Tape { numbers, next: 0 })
+    prop::collection::vec(any::<u32>(), length / 2..=length).prop_map(Tape::of)
 }
 
 impl std::fmt::Debug for Tape {
@@ -23,6 +23,10 @@ impl std::fmt::Debug for Tape {
 }
 
 impl Tape {
+    pub fn of(numbers: Vec<u32>) -> Self {
+        Tape { numbers, next: 0 }
+    }
+
     fn number(&mut self) -> u32 {
         let number = self.numbers.get(self.next).copied().unwrap_or(0);
         self.next += 1;
