@@ -7,7 +7,9 @@ use scalecheck::gate::{self, Finding, Format};
 use scalecheck::verify::{Config, digest};
 use serde_json::Value;
 use std::io::Cursor;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::atomic::{AtomicBool, Ordering};
 use support::{folder, root};
 
 /// A folder with a policy about copies of the digits model, a claim of 100 rows and its certificate.
@@ -321,4 +323,289 @@ fn scalecert_signs_what_the_gate_accepts() {
     assert_eq!(run(&["c.json", "--key", "locked"], "").status.code(), Some(2));
     assert_eq!(run(&["c.json", "--key", "locked"], "wrong").status.code(), Some(2));
     assert!(run(&["c.json", "--key", "locked"], "secret").status.success());
+}
+
+/// `scalecheck gate` on the policy in this folder.
+fn scalecheck(folder: &Path, arguments: &[&str], output: Option<std::fs::File>) -> Output {
+    let path = Path::new(env!("CARGO_BIN_EXE_scalecert")).with_file_name("scalecheck");
+    let path = path.with_extension(std::env::consts::EXE_EXTENSION);
+    assert!(path.is_file(), "use --workspace");
+    let mut command = Command::new(path);
+    command.current_dir(folder).args(["gate", "policy.toml"]).args(arguments);
+    if let Some(file) = output {
+        command.stdout(file);
+    }
+    command.output().expect("scalecheck runs")
+}
+
+#[test]
+#[cfg(unix)]
+fn reached_through_links() {
+    let release = Release::new();
+    release.write("policy.toml", &release.text());
+    // As in a ConfigMap: the names in a folder are links. Paths are relative to the link's folder, not to what it means.
+    std::fs::create_dir(release.path("data")).expect("a folder");
+    for name in ["policy.toml", "c.json", "model.onnx"] {
+        let hidden = release.path("data").join(name);
+        std::fs::rename(release.path(name), &hidden).expect("it is moved");
+        std::os::unix::fs::symlink(&hidden, release.path(name)).expect("a link");
+    }
+    let check = || {
+        let policy = gate::load(&release.path("policy.toml"), None).expect("a policy");
+        gate::check(&policy, &Config::default()).pop().expect("one requirement")
+    };
+    let finding = check();
+    assert!(finding.failure.is_none(), "{:?}", finding.failure);
+    let bytes = std::fs::read(release.path("data/c.json")).expect("the certificate");
+    assert_eq!(finding.certificate_digest, digest(&bytes));
+    // A link means what it means now.
+    std::fs::remove_file(release.path("c.json")).expect("it was there");
+    std::os::unix::fs::symlink(release.path("nowhere"), release.path("c.json")).expect("a link");
+    assert_eq!(check().failure.expect("the gate is open").code, "certificate-missing");
+}
+
+/// The verdict and the digest in the report are about the same bytes, whenever a file is replaced.
+#[test]
+fn a_file_that_is_swapped_meanwhile() {
+    let release = Release::new();
+    let policy = release.policy();
+    for name in ["c.json", "model.onnx", "claim.toml"] {
+        let good = std::fs::read(release.path(name)).expect("the file");
+        let bad = [&good[..], b"x"].concat();
+        let (stop, path) = (AtomicBool::new(false), release.path(name));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for bytes in [&bad, &good].into_iter().cycle() {
+                    if stop.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    release.write("next", "");
+                    std::fs::write(release.path("next"), bytes).expect("it is written");
+                    std::fs::rename(release.path("next"), &path).expect("it is replaced");
+                }
+            });
+            // At least 30 times, and until both were met.
+            let mut met = [0, 0];
+            while met.iter().sum::<u32>() < 30 || met.contains(&0) {
+                let finding = gate::check(&policy, &Config::default()).pop().expect("one requirement");
+                let of = |name| match name {
+                    "c.json" => finding.certificate_digest.clone(),
+                    "model.onnx" => finding.model_digest.clone(),
+                    _ => finding.claim_digest.clone(),
+                };
+                let is_good = of(name) == digest(&good);
+                assert!(is_good || of(name) == digest(&bad), "{name}: {}", of(name));
+                assert_eq!(finding.failure.is_none(), is_good, "{name}: {:?}", finding.failure);
+                met[usize::from(is_good)] += 1;
+            }
+            stop.store(true, Ordering::Relaxed);
+        });
+        std::fs::write(release.path(name), &good).expect("it is written");
+    }
+}
+
+#[test]
+fn a_signature_of_another_file() {
+    let mut release = Release::new();
+    let key = release.signed("claim.toml");
+    std::fs::rename(release.path("claim.toml.minisig"), release.path("c.json.minisig")).expect("it is moved");
+    release.tables = format!("[[signer]]\nname = \"alice\"\nkey = \"{key}\"\n");
+    release.closed("signer-unknown", "have it signed");
+}
+
+#[test]
+fn a_signature_that_is_cut_or_changed_anywhere() {
+    let mut release = Release::new();
+    let key = release.signed("c.json");
+    release.tables = format!("[[signer]]\nname = \"alice\"\nkey = \"{key}\"\n");
+    assert!(release.finding().failure.is_none());
+    let certificate = std::fs::read(release.path("c.json")).expect("the certificate");
+    let signature = std::fs::read(release.path("c.json.minisig")).expect("a signature");
+    let text = String::from_utf8(signature.clone()).expect("text").trim_end().to_owned();
+    for cut in 0..text.len() {
+        assert!(!gate::signed_by(&key, &certificate, &signature[..cut]), "{cut} of {} bytes", text.len());
+    }
+    // The first line is a comment that nobody signs.
+    let first = text.find('\n').expect("lines") + 1;
+    for i in (first..text.len()).filter(|&i| text.as_bytes()[i] != b'\n') {
+        let mut changed = signature.clone();
+        changed[i] ^= 1;
+        assert!(!gate::signed_by(&key, &certificate, &changed), "byte {i}");
+    }
+    release.write("c.json.minisig", &text[..text.len() / 2]);
+    release.closed("signer-unknown", "have it signed");
+}
+
+/// A certificate may name files as links. Those that are not what it says are not read, and their digest is not told.
+#[test]
+fn a_link_to_a_file_that_is_none_of_its_business() {
+    let mut release = Release::new();
+    release.write("secret", "1234");
+    let claim = root().join("specs/claims/digits-chain.toml");
+    let text = std::fs::read_to_string(root().join("certificates/digits-chain.cert.json")).expect("the certificate");
+    let mut certificate: Value = serde_json::from_str(&text).expect("JSON");
+    let secrets = [release.path("secret").display().to_string(), "sub/../secret".to_owned()];
+    std::fs::create_dir(release.path("sub")).expect("a folder");
+    for secret in secrets {
+        certificate["links"][0]["claim"]["file"] = secret.into();
+        release.write("c.json", &certificate.to_string());
+        release.more = String::new();
+        let text = release.text().replace("\"claim.toml\"", &format!("'{}'", claim.display()));
+        let policy = gate::Policy::parse(&release.path("policy.toml"), text.as_bytes()).expect("a policy");
+        let finding = gate::check(&policy, &Config::default()).pop().expect("one requirement");
+        let failure = finding.failure.expect("the gate is open");
+        assert_eq!(failure.code, "link-mismatch", "{}", failure.message);
+        assert!(!failure.message.contains(&digest(b"1234")), "{}", failure.message);
+    }
+}
+
+/// To open a pipe would be to wait, and a device may never end.
+#[test]
+#[cfg(unix)]
+fn folders_pipes_and_devices_in_the_place_of_files() {
+    let mut release = Release::new();
+    let key = release.signed("c.json");
+    release.tables = format!("[[signer]]\nname = \"alice\"\nkey = \"{key}\"\n");
+    assert!(release.finding().failure.is_none());
+    let places = [
+        ("model.onnx", "model-missing"),
+        ("claim.toml", "claim-missing"),
+        ("digits-test.csv", "io"),
+        ("c.json", "certificate-missing"),
+        ("c.json.minisig", "certificate-unsigned"),
+    ];
+    for (name, code) in places {
+        let path = release.path(name);
+        let kept = std::fs::read(&path).expect("the file");
+        std::fs::remove_file(&path).expect("it was there");
+        std::fs::create_dir(&path).expect("a folder");
+        release.closed(code, "not a regular file");
+        std::fs::remove_dir(&path).expect("it is there");
+        assert!(Command::new("mkfifo").arg(&path).status().expect("mkfifo runs").success());
+        release.closed(code, "not a regular file");
+        std::fs::remove_file(&path).expect("it is there");
+        std::os::unix::fs::symlink("/dev/zero", &path).expect("a link");
+        release.closed(code, "not a regular file");
+        std::fs::remove_file(&path).expect("it is there");
+        std::fs::write(&path, kept).expect("it is written");
+    }
+}
+
+#[test]
+fn entries_that_a_policy_has_twice() {
+    let release = Release::new();
+    let refused = |text: &str, words: &str| {
+        let error = gate::Policy::parse(&release.path("policy.toml"), text.as_bytes()).err().expect("it is refused");
+        assert!(error.to_string().contains(words), "{error}");
+    };
+    let text = release.text();
+    let (model, require) = text.split_at(text.find("[[require]]").expect("a requirement"));
+    refused(&format!("{text}{require}"), "required twice with the same certificate");
+    refused(&format!("{model}{text}"), "the model `model.onnx` is named twice");
+    let key = KeyPair::generate_unencrypted_keypair().expect("a key").pk.to_base64();
+    let signer = format!("[[signer]]\nname = \"alice\"\nkey = \"{key}\"\n");
+    refused(&format!("{signer}{signer}{text}"), "the signer `alice` is named twice");
+    refused(&text.replace("certified", "certificate = \"d.json\"\ncertified"), "not valid TOML");
+    // Two names of one file are two models; each needs its own claims, and both must be the bytes that are named.
+    refused(
+        &text.replace("[[require]]", &format!("{}[[require]]", model.replace("model.onnx", "./model.onnx"))),
+        "with several models",
+    );
+    // The same claim with another certificate is another requirement.
+    let second = require.replace("c.json", "d.json");
+    assert!(gate::Policy::parse(&release.path("p"), format!("{text}{second}").as_bytes()).is_ok());
+}
+
+/// Nothing is not everything: a list that is empty asks for nothing, and is refused.
+#[test]
+fn lists_that_are_empty() {
+    let release = Release::new();
+    let refused = |text: &str| gate::Policy::parse(&release.path("policy.toml"), text.as_bytes()).is_err();
+    assert!(refused("model = []\nrequire = []\n"));
+    assert!(refused(&(release.text() + "signers = []\n")));
+    assert!(refused(&(release.text() + "data = []\n")));
+    assert!(refused(&format!("signer = []\n{}", release.text())));
+}
+
+#[test]
+fn policies_of_any_size() {
+    let release = Release::new();
+    let text = release.text();
+    let (model, require) = text.split_at(text.find("[[require]]").expect("a requirement"));
+    let mut many = model.to_owned();
+    for i in 0..50_000 {
+        many += &require.replace("c.json", &format!("{i}.json"));
+    }
+    let start = std::time::Instant::now();
+    let policy = gate::Policy::parse(&release.path("policy.toml"), many.as_bytes()).expect("a policy");
+    assert_eq!(policy.requirements.len(), 50_000);
+    assert!(start.elapsed().as_secs() < 20, "{:?}", start.elapsed());
+    let error = |bytes: &[u8]| gate::Policy::parse(&release.path("policy.toml"), bytes).err().expect("it is refused");
+    let long = text.clone() + &"#".repeat(1 << 24);
+    assert_eq!(error(long.as_bytes()).code.as_str(), "limit-size");
+    // Nor does depth overflow the stack.
+    assert_eq!(error(format!("model = {}", "[".repeat(1 << 20)).as_bytes()).code.as_str(), "claim-syntax");
+    assert_eq!(error(format!("a{} = 1", ".a".repeat(1 << 16)).as_bytes()).code.as_str(), "claim-syntax");
+}
+
+#[test]
+fn a_policy_that_is_not_text() {
+    let release = Release::new();
+    let bytes = [release.text().as_bytes(), b"# \xff\n"].concat();
+    std::fs::write(release.path("policy.toml"), bytes).expect("it is written");
+    let error = gate::load(&release.path("policy.toml"), None).err().expect("it is refused");
+    assert!(error.to_string().contains("policy.toml: the file is not UTF-8 text [io]"), "{error}");
+    // Programs get a report in their format all the same.
+    let found = scalecheck(release.folder.path(), &["--format", "sarif"], None);
+    assert_eq!(found.status.code(), Some(2));
+    let report: Value = serde_json::from_slice(&found.stdout).expect("JSON");
+    let result = &report["runs"][0]["results"][0];
+    assert_eq!(result["ruleId"], "io");
+    assert_eq!(result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"], "policy.toml");
+}
+
+#[test]
+fn a_place_in_sarif_is_where_the_repository_has_the_file() {
+    let mut release = Release::new();
+    release.more = String::new();
+    let text = release.text().replace("claim.toml", "../a b/./claim.toml");
+    let uri = |path: &str| {
+        let policy = gate::Policy::parse(Path::new(path), text.as_bytes()).expect("a policy");
+        let report = gate::write(&policy, &gate::check(&policy, &Config::default()), Format::Sarif);
+        let report: Value = serde_json::from_str(&report).expect("JSON");
+        let place = &report["runs"][0]["results"][0]["locations"][0]["physicalLocation"]["artifactLocation"]["uri"];
+        place.as_str().expect("a URI").to_owned()
+    };
+    assert_eq!(uri("specs/policies/policy.toml"), "specs/a%20b/claim.toml");
+    assert_eq!(uri("policy.toml"), "../a%20b/claim.toml");
+    #[cfg(unix)]
+    assert_eq!(uri("/specs/policies/policy.toml"), "file:///specs/a%20b/claim.toml");
+}
+
+#[test]
+#[cfg(unix)]
+fn an_attestation_follows_no_link_that_lies_in_wait() {
+    let release = Release::new();
+    release.policy();
+    release.write("precious", "kept");
+    std::os::unix::fs::symlink(release.path("precious"), release.path("a.json.partial")).expect("a link");
+    let found = scalecheck(release.folder.path(), &["--attest", "a.json"], None);
+    assert_eq!(found.status.code(), Some(0));
+    assert_eq!(std::fs::read_to_string(release.path("precious")).expect("it is there"), "kept");
+    let text = std::fs::read(release.path("a.json")).expect("the statement");
+    assert_eq!(serde_json::from_slice::<Value>(&text).expect("JSON")["_type"], "https://in-toto.io/Statement/v1");
+    // None is written if the gate is shut.
+    std::fs::remove_file(release.path("a.json")).expect("it was there");
+    std::fs::remove_file(release.path("c.json")).expect("it was there");
+    assert_eq!(scalecheck(release.folder.path(), &["--attest", "a.json"], None).status.code(), Some(1));
+    assert!(!release.path("a.json").exists());
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn an_answer_that_nobody_can_read_does_not_open_the_gate() {
+    let release = Release::new();
+    release.policy();
+    let full = std::fs::File::create("/dev/full").expect("a device that is full");
+    assert_eq!(scalecheck(release.folder.path(), &[], Some(full)).status.code(), Some(2));
 }

@@ -44,7 +44,7 @@ Exit codes:
   verify   0 VERIFIED, 10 REFUTED, 1 REJECTED, 2 malformed input or usage, 3 mismatch of digests,
            4 resource limit or internal fault
   witness  10 REFUTED, 1 HARMLESS, 2 malformed input or usage
-  gate     0 OPEN, 1 CLOSED, 2 a policy or flag that cannot be understood
+  gate     0 OPEN, 1 CLOSED, 2 a policy or flag that cannot be understood, 4 resource limit or internal fault
 ";
 
 fn main() -> ExitCode {
@@ -167,7 +167,15 @@ fn gate(mut arguments: Vec<String>) -> Result<(String, u8)> {
     let [path] = &arguments[..] else {
         return usage(format!("gate needs a policy, not {} files or unknown flags", arguments.len()));
     };
-    let policy = gate::load(path.as_ref(), signer.as_deref())?;
+    let policy = match gate::load(path.as_ref(), signer.as_deref()) {
+        Ok(policy) => policy,
+        // What reads a report gets one.
+        Err(e) if matches!(format, gate::Format::Json | gate::Format::Junit | gate::Format::Sarif) => {
+            let (policy, findings) = gate::refused(path.as_ref(), &e);
+            return Ok((gate::write(&policy, &findings, format), report_error(&e, false).1));
+        }
+        Err(e) => return Err(e),
+    };
     let findings = gate::check(&policy, &config);
     let open = findings.iter().all(|finding| finding.failure.is_none());
     if let (Some(file), true) = (attest, open) {
@@ -181,7 +189,15 @@ fn gate(mut arguments: Vec<String>) -> Result<(String, u8)> {
 fn put(path: &Path, text: &str) -> Result<()> {
     let mut partial = path.as_os_str().to_owned();
     partial.push(".partial");
-    let written = std::fs::write(&partial, text).and_then(|()| std::fs::rename(&partial, path));
+    let write = || {
+        // What is left of an earlier run goes; a link that somebody put there is not followed.
+        match std::fs::remove_file(&partial) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
+            _ => std::fs::File::create_new(&partial)?.write_all(text.as_bytes())?,
+        }
+        std::fs::rename(&partial, path)
+    };
+    let written = write();
     written.map_err(|e| Error::new(Code::Io, path.display().to_string(), format!("cannot be written: {e}")))
 }
 

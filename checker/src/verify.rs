@@ -89,13 +89,24 @@ impl Statement {
 
     /// The same for a claim that is not on disk yet; `claim_path` is where it will be.
     pub fn of(claim_path: &Path, claim_bytes: &[u8], model: Option<&Path>) -> Result<Statement> {
+        let (claim, files) = Self::parse(claim_path, claim_bytes)?;
+        let model_path = model.map_or_else(|| folder(claim_path).join(&claim.model), PathBuf::from);
+        let model = read(&model_path)?;
+        Self::assemble(claim, digest(claim_bytes), &folder(claim_path), (&model_path, &model), files)
+    }
+
+    /// The same about a model whose bytes were read before; its path is for errors.
+    pub fn about(claim_path: &Path, claim_bytes: &[u8], model: (&Path, &[u8])) -> Result<Statement> {
+        let (claim, files) = Self::parse(claim_path, claim_bytes)?;
+        Self::assemble(claim, digest(claim_bytes), &folder(claim_path), model, files)
+    }
+
+    /// A claim, and the files that it names besides model and inputs.
+    fn parse(claim_path: &Path, claim_bytes: &[u8]) -> Result<(Claim, Files)> {
         let name = claim_path.display().to_string();
-        let text = text(claim_bytes, &name)?;
         let mut files = Files::default();
-        let claim = claim::parse(&name, text, &mut files)?;
-        let folder = folder(claim_path);
-        let model_path = model.map_or_else(|| folder.join(&claim.model), PathBuf::from);
-        Self::assemble(claim, digest(claim_bytes), &folder, &model_path, files)
+        let claim = claim::parse(&name, text(claim_bytes, &name)?, &mut files)?;
+        Ok((claim, files))
     }
 
     /// The statement that a VNN-LIB file makes about a model, without a claim file.
@@ -104,19 +115,25 @@ impl Statement {
         let (path, bytes) = files.read(property)?;
         let name = property.file_name().map(|name| name.display().to_string()).filter(|name| is_plain(name));
         let query = vnnlib::parse(&path, &name.unwrap_or_else(|| "the property".to_owned()), text(&bytes, &path)?)?;
-        Self::assemble(Claim::of_query(model.into(), query), digest(&bytes), Path::new(""), model, files)
+        let model_bytes = read(model)?;
+        Self::assemble(
+            Claim::of_query(model.into(), query),
+            digest(&bytes),
+            Path::new(""),
+            (model, &model_bytes),
+            files,
+        )
     }
 
-    /// Reads the model of a claim, and the clean inputs; `folder` is where their file is.
+    /// Parses the model of a claim, and reads the clean inputs; `folder` is where their file is.
     fn assemble(
         mut claim: Claim,
         claim_digest: String,
         folder: &Path,
-        model_path: &Path,
+        (model_path, model_bytes): (&Path, &[u8]),
         files: Files,
     ) -> Result<Statement> {
-        let model_bytes = read(model_path)?;
-        let network = onnx::read(&model_bytes).map_err(|e| e.within(&model_path.display().to_string()))?;
+        let network = onnx::read(model_bytes).map_err(|e| e.within(&model_path.display().to_string()))?;
         if let Some(other) = claim.replace.take() {
             claim.replace = Some(other.beside(&network));
         }
@@ -134,7 +151,7 @@ impl Statement {
         }
         size += files.0.iter().map(|file| file.bytes.len() as u64).sum::<u64>();
         data_digests.extend(files.0.into_iter().map(|file| file.digest));
-        let model_digest = digest(&model_bytes);
+        let model_digest = digest(model_bytes);
         Ok(Statement { claim_digest, model_digest, claim, network, data, data_digests, bytes: size })
     }
 
@@ -544,12 +561,18 @@ const MAX_FILE: u64 = 1 << 32;
 pub fn read(path: &Path) -> Result<Vec<u8>> {
     let name = path.display().to_string();
     let failed = |e: std::io::Error| Error::new(Code::Io, name.clone(), e.to_string());
-    let about = std::fs::metadata(path).map_err(failed)?;
-    ensure(about.is_file(), Code::Io, "not a regular file").map_err(|e| e.within(&name))?;
-    ensure(about.len() <= MAX_FILE, Code::LimitSize, "larger than 4 GiB").map_err(|e| e.within(&name))?;
-    let mut bytes = Vec::new();
+    let regular = |about: std::fs::Metadata| {
+        ensure(about.is_file(), Code::Io, "not a regular file").map_err(|e| e.within(&name))?;
+        ensure(about.len() <= MAX_FILE, Code::LimitSize, "larger than 4 GiB").map_err(|e| e.within(&name))?;
+        Ok(about.len())
+    };
+    // Asked before it is opened, since to open a pipe is to wait for a writer, and again of what was opened, since the name
+    // may mean another file by then.
+    regular(std::fs::metadata(path).map_err(failed)?)?;
     let file = std::fs::File::open(path).map_err(failed)?;
-    file.take(about.len()).read_to_end(&mut bytes).map_err(failed)?;
+    let length = regular(file.metadata().map_err(failed)?)?;
+    let mut bytes = Vec::new();
+    file.take(length).read_to_end(&mut bytes).map_err(failed)?;
     Ok(bytes)
 }
 

@@ -23,12 +23,13 @@ pub struct Finding {
     /// Name of the claim file, as the policy gives it.
     pub claim: String,
     pub certificate: String,
-    /// SHA-256 of both, and of the model, as they were read.
+    /// SHA-256 of both as they were read; empty for what was not.
     pub claim_digest: String,
     pub certificate_digest: String,
     /// SHA-256 of the other files that the claim reads.
     pub data_digests: Vec<String>,
     pub model: String,
+    /// SHA-256 of the model as it was read; empty if it was not.
     pub model_digest: String,
     /// The claim in words, once it was read.
     pub words: String,
@@ -60,7 +61,7 @@ impl Failure {
 pub fn check(policy: &Policy, config: &Config) -> Vec<Finding> {
     let next = AtomicUsize::new(0);
     let found: Mutex<Vec<(usize, Finding)>> = Mutex::new(Vec::new());
-    let models: Vec<Result<(), Failure>> = policy.models.iter().map(unchanged).collect();
+    let models: Vec<Deployed> = policy.models.iter().map(Deployed::read).collect();
     let work = || {
         loop {
             let position = next.fetch_add(1, Ordering::Relaxed);
@@ -82,48 +83,81 @@ pub fn check(policy: &Policy, config: &Config) -> Vec<Finding> {
     found.into_iter().map(|(_, finding)| finding).collect()
 }
 
-/// The file of a model is the one that the policy names.
-fn unchanged(model: &Model) -> Result<(), Failure> {
-    let bytes = read(&model.path).map_err(|e| Failure::new("model-missing", format!("{e}; put the model there")))?;
-    let found = digest(&bytes);
-    if found == model.sha256 {
-        return Ok(());
-    }
-    let message = format!(
-        "{} has the SHA-256 {found}, the policy asks for {}; deploy that file, or have the new one certified and name it in \
-         the policy",
-        model.name, model.sha256
-    );
-    Err(Failure::new("model-stale", message))
+/// A model as it was read, once for all that is required of it: what is checked is what was compared with the policy.
+struct Deployed {
+    /// SHA-256 of what was read; empty if nothing was.
+    digest: String,
+    /// The bytes, if they are those that the policy names.
+    bytes: Result<Vec<u8>, Failure>,
 }
 
-fn finding(policy: &Policy, models: &[Result<(), Failure>], requirement: &Requirement, config: &Config) -> Finding {
+impl Deployed {
+    fn read(model: &Model) -> Self {
+        let bytes = match read(&model.path) {
+            Ok(bytes) => bytes,
+            Err(e) => {
+                let failure = Failure::new("model-missing", format!("{e}; put the model there"));
+                return Deployed { digest: String::new(), bytes: Err(failure) };
+            }
+        };
+        let digest = digest(&bytes);
+        if digest == model.sha256 {
+            return Deployed { digest, bytes: Ok(bytes) };
+        }
+        let message = format!(
+            "{} has the SHA-256 {digest}, the policy asks for {}; deploy that file, or have the new one certified and name \
+             it in the policy",
+            model.name, model.sha256
+        );
+        Deployed { digest, bytes: Err(Failure::new("model-stale", message)) }
+    }
+}
+
+impl Finding {
+    /// Nothing is known yet of a claim and its certificate.
+    fn new(claim: &str, certificate: &str, model: &str) -> Self {
+        Finding {
+            claim: claim.to_owned(),
+            certificate: certificate.to_owned(),
+            claim_digest: String::new(),
+            certificate_digest: String::new(),
+            data_digests: vec![],
+            model: model.to_owned(),
+            model_digest: String::new(),
+            words: String::new(),
+            certified: 0,
+            rows: 0,
+            tolerance: None,
+            signer: None,
+            failure: None,
+        }
+    }
+}
+
+/// What there is to report if the policy itself could not be read: one finding, in the place of a claim's the policy's file.
+pub fn refused(path: &Path, e: &Error) -> (Policy, [Finding; 1]) {
+    let name = path.display().to_string();
+    let policy = Policy { name, models: vec![], requirements: vec![], signers: vec![], oldest_format: String::new() };
+    let mut finding = Finding::new(&path.file_name().unwrap_or_default().display().to_string(), "", "");
+    finding.failure = Some(Failure::new(e.code.as_str(), e.to_string()));
+    (policy, [finding])
+}
+
+fn finding(policy: &Policy, models: &[Deployed], requirement: &Requirement, config: &Config) -> Finding {
     let model = &policy.models[requirement.model];
-    let mut finding = Finding {
-        claim: requirement.claim_name.clone(),
-        certificate: requirement.certificate_name.clone(),
-        claim_digest: String::new(),
-        certificate_digest: String::new(),
-        data_digests: vec![],
-        model: model.name.clone(),
-        model_digest: model.sha256.clone(),
-        words: String::new(),
-        certified: 0,
-        rows: 0,
-        tolerance: None,
-        signer: None,
-        failure: None,
+    let mut finding = Finding::new(&requirement.claim_name, &requirement.certificate_name, &model.name);
+    finding.model_digest.clone_from(&models[requirement.model].digest);
+    finding.failure = match &models[requirement.model].bytes {
+        Ok(bytes) => met(policy, (model, bytes), requirement, config, &mut finding).err(),
+        Err(failure) => Some(failure.clone()),
     };
-    let outcome =
-        models[requirement.model].clone().and_then(|()| met(policy, model, requirement, config, &mut finding));
-    finding.failure = outcome.err();
     finding
 }
 
 /// Whether one requirement is met; what is found on the way is noted.
 fn met(
     policy: &Policy,
-    model: &Model,
+    (model, model_bytes): (&Model, &[u8]),
     requirement: &Requirement,
     config: &Config,
     finding: &mut Finding,
@@ -146,8 +180,11 @@ fn met(
     if !requirement.signers.is_empty() {
         finding.signer = Some(signer(policy, requirement, &bytes)?);
     }
-    let path = Some(&*model.path).filter(|_| !requirement.replaces);
-    let statement = Statement::of(&requirement.claim, &claim, path).map_err(not_checked)?;
+    let statement = match requirement.replaces {
+        true => Statement::of(&requirement.claim, &claim, None),
+        false => Statement::about(&requirement.claim, &claim, (&model.path, model_bytes)),
+    };
+    let statement = statement.map_err(not_checked)?;
     let about = if requirement.replaces { statement.replacement() } else { Some(statement.model()) };
     if about != Some(&model.sha256) {
         let role = if requirement.replaces { "the `replace` of the claim" } else { "the model, as it is now," };

@@ -7,7 +7,11 @@ use crate::number::Rational;
 use crate::verify::{folder, read};
 use minisign_verify::{PublicKey, Signature};
 use num::{One, Signed};
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
+
+/// Largest policy, in bytes.
+const MAX_POLICY: usize = 1 << 24;
 
 /// A policy as written; paths are relative to its folder.
 pub struct Policy {
@@ -51,6 +55,9 @@ pub struct Requirement {
 impl Policy {
     pub fn parse(path: &Path, bytes: &[u8]) -> Result<Policy> {
         let name = path.display().to_string();
+        if bytes.len() > MAX_POLICY {
+            return Err(Error::new(Code::LimitSize, name, "the policy is larger than 16 MiB; make several of it"));
+        }
         let not_text = |_| Error::new(Code::Io, name.clone(), "the file is not UTF-8 text");
         let text = std::str::from_utf8(bytes).map_err(not_text)?;
         claim::read_document(&name, "policy", text, |item| policy(item, &folder(path)))
@@ -60,21 +67,33 @@ impl Policy {
 fn policy(item: &Item<'_>, folder: &Path) -> Result<Policy> {
     let [oldest, signers, models, requirements] = item.table(["oldest_format", "signer", "model", "require"])?;
     let signers = signers.optional(|item| item.list(signer))?.unwrap_or_default();
-    let twice = |names: &[&String]| names.iter().enumerate().any(|(i, name)| names[..i].contains(name));
-    item.ensure(
-        !twice(&signers.iter().map(|(name, _)| name).collect::<Vec<_>>()),
-        Code::Policy,
-        "a signer is named twice",
-    )?;
+    if let Some((name, _)) = repeated(&signers, |(name, _)| name) {
+        return item.error(Code::Policy, format!("the signer `{name}` is named twice"));
+    }
     let models = models.list(|item| model(item, folder))?;
-    item.ensure(!twice(&models.iter().map(|m| &m.name).collect::<Vec<_>>()), Code::Policy, "a model is named twice")?;
-    let read = requirements.list(|item| requirement(item, folder, &models, &signers))?;
-    if let Some((_, bare)) = models.iter().enumerate().find(|(m, _)| read.iter().all(|r| r.model != *m)) {
+    if let Some(model) = repeated(&models, |model| &model.name) {
+        return item.error(Code::Policy, format!("the model `{}` is named twice", model.name));
+    }
+    let position: HashMap<&str, usize> = models.iter().enumerate().map(|(m, model)| (&model.name[..], m)).collect();
+    let read = requirements.list(|item| requirement(item, folder, &position, &signers))?;
+    // One of the two was meant to be something else.
+    if let Some(again) = repeated(&read, |r| (&r.claim_name, &r.certificate_name, r.model, r.replaces)) {
+        let message = format!("the claim `{}` is required twice with the same certificate and model", again.claim_name);
+        return item.error(Code::Policy, message);
+    }
+    let asked: HashSet<usize> = read.iter().map(|r| r.model).collect();
+    if let Some((_, bare)) = models.iter().enumerate().find(|(m, _)| !asked.contains(m)) {
         return item
             .error(Code::Policy, format!("nothing is required of the model `{}`; add a [[require]]", bare.name));
     }
     let oldest_format = oldest.optional(|item| item.choice(&[(FORMAT, FORMAT)]))?.unwrap_or(FORMAT).to_owned();
     Ok(Policy { name: item.document().to_owned(), models, requirements: read, signers, oldest_format })
+}
+
+/// The first entry with the key of an earlier one.
+fn repeated<'t, T, K: Eq + std::hash::Hash>(entries: &'t [T], key: impl Fn(&'t T) -> K) -> Option<&'t T> {
+    let mut seen = HashSet::new();
+    entries.iter().find(|entry| !seen.insert(key(entry)))
 }
 
 fn signer(item: &Item<'_>) -> Result<(String, String)> {
@@ -97,13 +116,18 @@ fn hexadecimal(item: &Item<'_>) -> Result<String> {
     Ok(text.to_owned())
 }
 
-fn requirement(item: &Item<'_>, folder: &Path, models: &[Model], signers: &[(String, String)]) -> Result<Requirement> {
+fn requirement(
+    item: &Item<'_>,
+    folder: &Path,
+    models: &HashMap<&str, usize>,
+    signers: &[(String, String)],
+) -> Result<Requirement> {
     let [claim, sha256, data, certificate, model, role, certified, accepted] =
         item.table(["claim", "sha256", "data", "certificate", "model", "role", "certified", "signers"])?;
-    let chosen = match (model.is_given(), models) {
-        (false, [_]) => Some(0),
+    let chosen = match (model.is_given(), models.len()) {
+        (false, 1) => Some(0),
         (false, _) => return model.error(Code::Policy, "with several models, `model` says which one it is about"),
-        (true, _) => models.iter().position(|m| model.text().is_ok_and(|name| m.name == name)),
+        (true, _) => models.get(model.text()?).copied(),
     };
     let Some(chosen) = chosen else {
         return model.error(Code::Policy, "no [[model]] has this `file`");

@@ -3,7 +3,9 @@
 use super::Finding;
 use super::policy::Policy;
 use crate::number::approximate;
+use crate::verify::folder;
 use serde_json::{Value, json};
+use std::path::{Component, Path};
 
 /// How findings are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +38,7 @@ pub fn write(policy: &Policy, findings: &[Finding], format: Format) -> String {
         Format::Table => table(findings) + &line(policy, findings),
         Format::Json => format!("{}\n", json_report(policy, findings)),
         Format::Junit => junit(policy, findings),
-        Format::Sarif => format!("{:#}\n", sarif(findings)),
+        Format::Sarif => format!("{:#}\n", sarif(policy, findings)),
     }
 }
 
@@ -138,8 +140,38 @@ fn escaped(text: &str) -> String {
     text.chars().map(one).collect()
 }
 
+/// A file that a policy names, as a URI relative to the folder that the gate runs in, or absolute if the policy's path is:
+/// code hosts look files up from the root of the repository.
+fn uri(policy: &Policy, name: &str) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    let path = folder(Path::new(&policy.name)).join(name);
+    for part in path.components() {
+        match part {
+            Component::ParentDir if parts.last().is_some_and(|last| !last.is_empty() && last != "..") => {
+                parts.pop();
+            }
+            Component::ParentDir => parts.push("..".to_owned()),
+            Component::RootDir => parts.push(String::new()),
+            Component::CurDir => (),
+            Component::Normal(part) => parts.push(part.to_string_lossy().bytes().map(percent).collect()),
+            Component::Prefix(prefix) => parts.push(prefix.as_os_str().to_string_lossy().into_owned()),
+        }
+    }
+    let scheme = if path.is_absolute() { "file://" } else { "" };
+    format!("{scheme}{}", parts.join("/"))
+}
+
+/// A byte of a path as a URI may have it.
+fn percent(byte: u8) -> String {
+    if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+        char::from(byte).to_string()
+    } else {
+        format!("%{byte:02X}")
+    }
+}
+
 /// SARIF 2.1.0, which code hosts show: a result a failure.
-fn sarif(findings: &[Finding]) -> Value {
+fn sarif(policy: &Policy, findings: &[Finding]) -> Value {
     let failures = || findings.iter().filter_map(|finding| Some((finding, finding.failure.as_ref()?)));
     let mut codes: Vec<&str> = failures().map(|(_, failure)| &failure.code[..]).collect();
     codes.sort_unstable();
@@ -149,7 +181,10 @@ fn sarif(findings: &[Finding]) -> Value {
             "ruleId": failure.code,
             "level": "error",
             "message": { "text": failure.message },
-            "locations": [{ "physicalLocation": { "artifactLocation": { "uri": finding.claim } } }],
+            "locations": [{ "physicalLocation": {
+                "artifactLocation": { "uri": uri(policy, &finding.claim) },
+                "region": { "startLine": 1 },
+            } }],
         })
     };
     let rules: Vec<Value> = codes.iter().map(|code| json!({ "id": code })).collect();

@@ -1,0 +1,6 @@
+//! Any bytes as a model.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    let _ = scalecheck::onnx::read(data);
+});
