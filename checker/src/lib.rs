@@ -26,6 +26,7 @@ pub mod number;
 pub mod onnx;
 pub mod problem;
 pub mod rules;
+pub mod show;
 pub mod verify;
 pub mod vnnlib;
 pub mod weights;

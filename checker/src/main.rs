@@ -4,8 +4,10 @@
 #![deny(clippy::float_arithmetic, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use num::{Signed, Zero};
+use scalecheck::certificate;
 use scalecheck::error::{Class, Code, Error, Result};
 use scalecheck::number::{Rational, approximate};
+use scalecheck::show::Kind;
 use scalecheck::verify::{
     Config, Report, RowVerdict, Separation, SettingReport, Statement, Verdict, read, verify_with,
 };
@@ -20,6 +22,7 @@ scalecheck: exact, independent check of worst-case certificates for neural netwo
 
 Usage: scalecheck verify CLAIM CERTIFICATE [--model FILE] [LIMITS] [--json]
        scalecheck verify --model FILE --property FILE CERTIFICATE [LIMITS] [--json]
+       scalecheck show CERTIFICATE [--max-memory N] [--json]
        scalecheck witness --model FILE --property FILE COUNTEREXAMPLE [--json]
        scalecheck gate POLICY [--format line|table|json|junit|sarif] [--attest FILE] [--policy-signer KEY] [LIMITS]
 
@@ -43,6 +46,7 @@ Usage: scalecheck verify CLAIM CERTIFICATE [--model FILE] [LIMITS] [--json]
 Exit codes:
   verify   0 VERIFIED, 10 REFUTED, 1 REJECTED, 2 malformed input or usage, 3 mismatch of digests,
            4 resource limit or internal fault
+  show     0, 2 malformed input or usage, 4 resource limit
   witness  10 REFUTED, 1 HARMLESS, 2 malformed input or usage
   gate     0 OPEN, 1 CLOSED, 2 a policy or flag that cannot be understood, 4 resource limit or internal fault
 ";
@@ -77,6 +81,9 @@ fn run(mut arguments: Vec<String>, json: bool) -> Result<(String, u8)> {
     let config = limits(&mut arguments)?;
     arguments.retain(|a| a != "--json");
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    if let (["show", file], None, None) = (&words[..], &model, &property) {
+        return show(file, &config, json);
+    }
     if let (["witness", file], Some(model), Some(property)) = (&words[..], &model, &property) {
         return counterexample(model, property, file, json);
     }
@@ -93,9 +100,10 @@ fn run(mut arguments: Vec<String>, json: bool) -> Result<(String, u8)> {
         (["verify", ..], _, None) => {
             return usage(format!("verify needs a claim and a certificate, not {} files", words.len() - 1));
         }
+        (["show", ..], ..) => return usage("show needs one certificate, and neither --model nor --property".into()),
         (["witness", ..], ..) => return usage("witness needs --model, --property and one counterexample".into()),
         ([other, ..], ..) => return usage(format!("unknown command `{other}`")),
-        ([], ..) => return usage("a command is needed: verify, witness or gate".into()),
+        ([], ..) => return usage("a command is needed: verify, show, witness or gate".into()),
     };
     let bytes = read(certificate.as_ref())?;
     let shown = std::io::stderr().is_terminal();
@@ -109,6 +117,79 @@ fn run(mut arguments: Vec<String>, json: bool) -> Result<(String, u8)> {
     let report = verify_with(&statement, &bytes, folder, &config, progress).map_err(|e| e.within(certificate))?;
     let text = if json { format!("{}\n", as_json(&report, certificate)) } else { as_text(&report) };
     Ok((text, report.verdict().exit_code()))
+}
+
+/// `scalecheck show`: what is in a certificate, without a verdict.
+fn show(file: &str, config: &Config, json: bool) -> Result<(String, u8)> {
+    let certificate = certificate::parse(&read(file.as_ref())?, config.max_memory).map_err(|e| e.within(file))?;
+    let answers = certificate.answers.iter().map(|answer| (answer.setting, answer.row, Kind::of(answer)));
+    if json {
+        let answer = |(setting, row, kind): (usize, usize, Kind)| {
+            let mut object = match kind {
+                Kind::Proof(shape) => json!({ "proof": {
+                    "trees": shape.trees,
+                    "cases": shape.cases,
+                    "depth": shape.depth,
+                    "refinements": shape.refinements,
+                    "closes": shape.closes,
+                    "slopes": shape.slopes,
+                    "multipliers": shape.multipliers,
+                    "splits": shape.splits,
+                } }),
+                Kind::Witness(values) => json!({ "witness": values }),
+                Kind::Served(by) => json!({ "served_by": by }),
+                Kind::Chain(steps) => json!({ "chain": steps }),
+                Kind::Malformed => json!({ "malformed": true }),
+            };
+            object["setting"] = setting.into();
+            object["row"] = row.into();
+            object
+        };
+        let object = json!({
+            "format": certificate.format,
+            "generator": certificate.generator,
+            "claim": certificate.claim,
+            "model": certificate.model,
+            "data": certificate.data,
+            "links": certificate.links,
+            "answers": answers.map(answer).collect::<Vec<_>>(),
+        });
+        return Ok((format!("{object}\n"), 0));
+    }
+    let mut text = format!("{}, made by {:?}\n", certificate.format, certificate.generator);
+    text += &format!("about the model SHA-256 {}\nand the claim SHA-256 {}\n", certificate.model, certificate.claim);
+    for data in &certificate.data {
+        text += &format!("with the data SHA-256 {data}\n");
+    }
+    for link in &certificate.links {
+        text += &format!("link: {:?}, {:?}\n", link.claim.file, link.certificate.file);
+    }
+    for (setting, row, kind) in answers {
+        let what = match kind {
+            Kind::Proof(shape) => {
+                let splits =
+                    shape.splits.iter().map(|(name, count)| format!(", {count} at {name:?}")).collect::<String>();
+                format!(
+                    "proof: {} trees, {} cases, depth {}; {} refinements, {} closed cells, {} slopes, {} multipliers; splits: {}{splits}",
+                    shape.trees,
+                    shape.cases,
+                    shape.depth,
+                    shape.refinements,
+                    shape.closes,
+                    shape.slopes,
+                    shape.multipliers,
+                    shape.splits.values().sum::<usize>(),
+                )
+            }
+            Kind::Witness(values) => format!("witness of {values} values"),
+            Kind::Served(by) => format!("served by the proof of setting {by}"),
+            Kind::Chain(steps) => format!("chain of {steps} steps"),
+            Kind::Malformed => "no answer that a checker accepts".to_owned(),
+        };
+        text += &format!("setting {setting}, row {row}: {what}\n");
+    }
+    text += "nothing of this is checked; scalecheck verify does that\n";
+    Ok((text, 0))
 }
 
 /// `scalecheck witness`.

@@ -1,10 +1,12 @@
 //! `scalecert inspect MODEL`: the tensors that a claim can name.
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use comfy_table::Table;
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
-use scalecheck::network::Op;
+use scalecheck::network::{Node, Op};
 use scalecheck::onnx;
+use scalecheck::verify::read;
+use serde_json::json;
 use std::path::PathBuf;
 
 /// Show the tensors of a model: shapes, and the sites that a claim can name.
@@ -12,12 +14,34 @@ use std::path::PathBuf;
 pub struct Arguments {
     /// The model, an ONNX file.
     model: PathBuf,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
 }
 
 pub fn run(arguments: &Arguments) -> Result<u8> {
     let name = arguments.model.display().to_string();
-    let bytes = std::fs::read(&arguments.model).with_context(|| name.clone())?;
-    let network = onnx::read(&bytes).map_err(|e| e.within(&name))?;
+    let network = onnx::read(&read(&arguments.model)?).map_err(|e| e.within(&name))?;
+    if arguments.json {
+        let tensor = |(i, node): (usize, &Node)| {
+            let (kind, entries) = match &node.op {
+                Op::Input => ("input", 0),
+                Op::Relu(_) => ("relu", 0),
+                Op::Affine { terms, .. } => ("affine", terms.iter().map(|(_, linear)| linear.entries()).sum::<u64>()),
+            };
+            json!({
+                "name": node.name,
+                "shape": node.shape,
+                "elements": node.elements(),
+                "kind": kind,
+                "multiply_accumulates": entries,
+                "output": network.outputs().contains(&i),
+            })
+        };
+        let tensors: Vec<_> = network.nodes().iter().enumerate().map(tensor).collect();
+        println!("{}", json!({ "model": name, "tensors": tensors }));
+        return Ok(0);
+    }
     let mut table = Table::new();
     table.load_style(UTF8_HORIZONTAL_ONLY).set_header(["tensor", "shape", "elements", "computed as"]);
     for (i, node) in network.nodes().iter().enumerate() {

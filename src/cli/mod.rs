@@ -2,8 +2,11 @@
 
 mod chain;
 mod coarsen;
+mod completions;
 mod dial;
+mod explain;
 mod flow;
+mod init;
 mod inspect;
 mod instances;
 mod ladder;
@@ -26,6 +29,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    Init(init::Arguments),
     Prove(prove::Arguments),
     Dial(dial::Arguments),
     Flow(flow::Arguments),
@@ -34,12 +38,16 @@ enum Command {
     Ladder(ladder::Arguments),
     Sign(sign::Arguments),
     Inspect(inspect::Arguments),
+    Explain(explain::Arguments),
     Instances(instances::Arguments),
+    Completions(completions::Completions),
+    Man(completions::Man),
 }
 
 /// Runs the program; returns its exit code.
 pub fn run() -> ExitCode {
     let outcome = match Arguments::parse().command {
+        Command::Init(arguments) => init::run(&arguments),
         Command::Prove(arguments) => prove::run(&arguments),
         Command::Dial(arguments) => dial::run(&arguments),
         Command::Flow(arguments) => flow::run(&arguments),
@@ -48,7 +56,10 @@ pub fn run() -> ExitCode {
         Command::Ladder(arguments) => ladder::run(&arguments),
         Command::Sign(arguments) => sign::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
+        Command::Explain(arguments) => explain::run(&arguments),
         Command::Instances(arguments) => instances::run(&arguments),
+        Command::Completions(arguments) => completions::completions(&arguments),
+        Command::Man(arguments) => completions::man(&arguments),
     };
     match outcome {
         Ok(code) => ExitCode::from(code),

@@ -1,0 +1,89 @@
+//! What a certificate contains, in numbers. Nothing is checked here, and nothing that is checked depends on it.
+
+use crate::certificate::{Answer, ProofText};
+use std::collections::BTreeMap;
+
+/// The kind of an answer, and how large it is.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Kind {
+    Proof(Shape),
+    /// So many values of a perturbation or an input.
+    Witness(usize),
+    /// The proof of this setting serves here too.
+    Served(usize),
+    /// A chain of so many steps.
+    Chain(usize),
+    /// None of these, or several: no checker accepts it.
+    Malformed,
+}
+
+/// The size of a proof.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Shape {
+    pub trees: usize,
+    /// Cases that are not split, and the most splits above one of them.
+    pub cases: usize,
+    pub depth: usize,
+    /// Back-substitutions of a tensor, and of a cell.
+    pub refinements: usize,
+    pub closes: usize,
+    /// Numbers in the slope sets.
+    pub slopes: usize,
+    /// Multipliers, those of whole tensors included.
+    pub multipliers: usize,
+    /// How many splits there are at each tensor, by its name.
+    pub splits: BTreeMap<String, usize>,
+}
+
+impl Kind {
+    pub fn of(answer: &Answer) -> Kind {
+        match answer {
+            Answer { proof: Some(proof), witness: None, served_by: None, chain: None, .. } => {
+                Kind::Proof(Shape::of(proof))
+            }
+            Answer { proof: None, witness: Some(witness), served_by: None, chain: None, .. } => {
+                let perturbed = witness.perturbation.iter().flatten().map(Vec::len).sum::<usize>();
+                Kind::Witness(perturbed + witness.input.as_ref().map_or(0, Vec::len))
+            }
+            Answer { proof: None, witness: None, served_by: Some(by), chain: None, .. } => Kind::Served(*by),
+            Answer { proof: None, witness: None, served_by: None, chain: Some(steps), .. } => Kind::Chain(steps.len()),
+            _ => Kind::Malformed,
+        }
+    }
+}
+
+impl Shape {
+    fn of(proof: &ProofText) -> Shape {
+        let mut shape = Shape::default();
+        let slopes = proof.slopes.iter().flatten().flat_map(|set| [&set.lower, &set.upper]).flatten();
+        shape.slopes = slopes.map(Vec::len).sum();
+        let refines = proof.nodes.iter().flat_map(|node| &node.refine).chain(&proof.refine);
+        let closes = proof.nodes.iter().flat_map(|node| &node.close).flatten();
+        let mantissas = |duals: &[crate::certificate::DualText]| duals.iter().map(|d| d.mantissas.len()).sum::<usize>();
+        for refine in refines {
+            shape.refinements += 1;
+            shape.multipliers += refine.multipliers.len() + mantissas(&refine.duals);
+        }
+        for close in closes {
+            shape.closes += 1;
+            shape.multipliers += close.multipliers.len() + mantissas(&close.duals);
+        }
+        // In preorder: the depths of the cases that are still to come, the next one last.
+        let mut pending: Vec<usize> = Vec::new();
+        for node in &proof.nodes {
+            let depth = pending.pop().unwrap_or_else(|| {
+                shape.trees += 1;
+                0
+            });
+            if let Some(split) = &node.split {
+                let name = proof.tensors.get(split.tensor).map_or("a tensor that is not listed", String::as_str);
+                *shape.splits.entry(name.to_owned()).or_default() += 1;
+                pending.extend([depth + 1; 2]);
+            } else {
+                shape.cases += 1;
+                shape.depth = shape.depth.max(depth);
+            }
+        }
+        shape
+    }
+}
