@@ -193,8 +193,12 @@ pub fn dial(pair: &Pair, points: &[Point], tolerance: Option<&Rational>, shape: 
             scale.ladder.truncation(scale.cutoff, shape.elements()).ok().map(|[map, _]| map)
         })
         .collect();
+    let blind = |level: usize| levels[level].is_some_and(|scale| *scale.ladder == Ladder::None);
+    let laddered = (0..levels.len()).any(|level| levels[level].is_some() && !blind(level));
     let see = |tensor: &[Rational], level: usize| match &truncations[level] {
         Some(map) if !tensor.is_empty() => Exact::from_rationals(tensor).apply(map).to_rationals(),
+        // Beside a ladder, no scale at all is a level that sees nothing.
+        None if laddered && blind(level) => vec![Rational::zero(); tensor.len()],
         _ => vec![],
     };
     let (mut rows, mut centres) = (Vec::new(), Vec::new());
@@ -369,7 +373,8 @@ fn level(scale: Option<&Scale>) -> Level {
         Ladder::None => ("no scale".into(), "any change, fine or coarse".into()),
         Ladder::BlockMean(grid) | Ladder::Haar(grid) | Ladder::Wavelet(grid, _) => {
             let block = vec![k.to_string(); grid.spatial].join("×");
-            let hidden = if k == 1 { "nothing".into() } else { format!("detail finer than {block} blocks") };
+            let hidden =
+                if k == 1 { "no detail is hidden".into() } else { format!("detail finer than {block} blocks") };
             (block, hidden)
         }
         Ladder::Groups(_) => (format!("level {k}"), format!("what the group means of level {k} do not see")),

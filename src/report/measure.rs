@@ -77,9 +77,16 @@ pub fn count(pair: &Pair) -> usize {
 
 /// The points of a pair, those of the claim first. A property in VNN-LIB has no measure, and no points.
 pub fn measure(pair: &Pair, config: &attack::Config, done: &(dyn Fn() + Sync)) -> Result<Vec<Point>> {
-    let mut points = points(pair);
+    let points = points(pair);
     let rows = pair.claim().rows();
     let clean: Vec<Clean> = pair.statement.clean(&rows).collect::<Result<_, _>>()?;
+    let mut hiding = Vec::new();
+    for point in points {
+        if !point.stated.is_empty() || hides(&unlimited(pair, &point.setting, &clean[0])?) {
+            hiding.push(point);
+        }
+    }
+    let mut points = hiding;
     let (clean, maps) = (&clean[..], Maps::default());
     let flat: Vec<(usize, usize)> = (0..points.len()).flat_map(|p| (0..rows.len()).map(move |r| (p, r))).collect();
     let own = |&(p, r): &(usize, usize)| -> Result<Found> {
@@ -161,6 +168,12 @@ impl Pair {
         let setting = Setting { property, ..setting.clone() };
         Ok(Problem::new(self.statement.network(), self.claim(), &setting, clean)?)
     }
+}
+
+/// True if some perturbation is not zero.
+fn hides(problem: &Problem) -> bool {
+    let perturbed = problem.domain.iter().skip(usize::from(problem.region));
+    perturbed.into_iter().any(|v| v.lower.iter().chain(&v.upper).any(|end| !end.is_zero()))
 }
 
 /// The problem of a setting without a limit: every point of its domain reaches a change of at least 0, so that the rules of

@@ -3,8 +3,8 @@
 use crate::sweep::decimal;
 use num::bigint::BigInt;
 use num::integer::Integer;
-use num::{One, ToPrimitive};
-use scalecheck::number::Rational;
+use num::{One, Signed, ToPrimitive};
+use scalecheck::number::{Rational, parse_rational};
 use serde_json::{Value, json};
 
 /// Largest integer that every JSON reader takes exactly.
@@ -18,6 +18,16 @@ pub fn at_most(x: &Rational) -> String {
 /// A lower bound in six digits: rounded down.
 pub fn at_least(x: &Rational) -> String {
     decimal(x, false)
+}
+
+/// The nearest number of six digits, marked `≈` unless it is exact.
+pub fn nearest(x: &Rational) -> String {
+    let (above, below) = (decimal(x, true), decimal(x, false));
+    if above == below {
+        return above;
+    }
+    let distance = |text: &String| parse_rational(text).map(|y| (y - x).abs());
+    if distance(&above) <= distance(&below) { format!("≈{above}") } else { format!("≈{below}") }
 }
 
 /// A list of exact numbers over one denominator: `{"over": "16", "n": [0, 3]}` is 0 and 3/16.

@@ -216,8 +216,7 @@
       const [low, high, most] = [panels.dataset.low, panels.dataset.high, panels.dataset.delta].map(Number);
       const show = (name, values, l, h) => {
         const panel = one('[data-panel="' + name + '"]', panels);
-        panel.classList.toggle("empty", values.length === 0);
-        draw(panel, dial.shape, values, l, h);
+        if (panel) draw(panel, dial.shape, values, l, h);
       };
       show("tensor", tensor, low, high);
       show("seen", seen, low, high);

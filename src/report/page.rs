@@ -4,7 +4,7 @@ use super::data::{data, embedded};
 use super::dial::{Dial, Status, status};
 use super::flow::{Layer, largest};
 use super::measure::Point;
-use super::number::{at_least, at_most};
+use super::number::{at_least, at_most, nearest};
 use super::pair::{Pair, name};
 use super::panel;
 use super::picture;
@@ -12,7 +12,7 @@ use crate::coarsen::work;
 use crate::graph::float;
 use anyhow::Result;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
-use scalecheck::number::{Rational, approximate};
+use scalecheck::number::Rational;
 use scalecheck::verify::{RowVerdict, SettingReport, Verdict};
 
 const STYLE: &str = include_str!("page.css");
@@ -133,13 +133,17 @@ fn overview(sections: &[Section]) -> Markup {
                     th scope="row" { a href={ "#c" (i) } { (pair.name()) } }
                     td { (badge(pair.report.verdict())) }
                     td.n { (fraction(&pair.report.settings)) }
+                    // Both numbers are about one setting, that with the largest bound.
                     @let measured = points.iter().filter(|p| !p.stated.is_empty() && !p.is_about_winner());
-                    td.n { (lower(measured.clone().filter_map(Point::attacked).max())) }
-                    td.n { (upper(measured.filter_map(Point::certified).max())) }
+                    @match measured.max_by_key(|p| (p.certified(), p.attacked())) {
+                        Some(point) => { td.n { (lower(point.attacked())) } td.n { (upper(point.certified())) } }
+                        None => { td.n { "–" } td.n { "–" } }
+                    }
                     td.n { (cost(pair)) }
                 } } }
             } }
-            p.note { "attacked ≤ truth ≤ proven: the largest change of a coarse output, over all settings and rows." }
+            p.note { "attacked ≤ truth ≤ proven: the largest change of a coarse output over all rows, at the setting with the "
+                "largest bound. Claims about winners and properties have no such number." }
         }
     }
 }
@@ -243,14 +247,15 @@ fn brackets(dial: &Dial) -> Markup {
         figure.brackets {
             figcaption {
                 h3 { @if dial.winner { "Decisions that hold" } @else { "Attacked ≤ truth ≤ certified" } }
-                p { "The worst of " (dial.rows.len()) " rows"
-                    @if dial.winner { ": how many keep their winner, by proof" } @else { ": the largest change of a coarse output" }
+                p {
+                    @if dial.winner { "How many rows keep their winner, by proof (hatched), and how many an attack breaks (solid)" }
+                    @else { "The largest change of a coarse output" @if dial.rows.len() > 1 { ", the worst of " (dial.rows.len()) " rows" } }
                     @if !dial.amplitudes[amplitude].is_empty() {
                         ", at amplitude " span.amplitude-now { (dial.amplitudes[amplitude]) }
                     }
                     "."
                     @if let Some(tolerance) = &dial.tolerance {
-                        " A change matters if it is above " span.tolerance-now { (approximate(tolerance)) }
+                        " A change matters if it is above " span.tolerance-now { (nearest(tolerance)) }
                         span.tolerance-from { " (" (dial.tolerance_from) ")" } "."
                     }
                 }
@@ -362,7 +367,8 @@ fn rows(dial: &Dial) -> Markup {
                         summary {
                             (dial.levels[l].label)
                             @if !dial.amplitudes[a].is_empty() { ", amplitude " (dial.amplitudes[a]) }
-                            ": " span.fraction { (worst.counts[0]) } " of " (cells.len()) " rows are certified safe to ignore"
+                            ": certified safe to ignore at " span.fraction { (worst.counts[0]) } " of " (cells.len())
+                            @if cells.len() == 1 { " row" } @else { " rows" }
                         }
                         div.scroll { table.sortable {
                             thead { tr {
@@ -381,7 +387,7 @@ fn rows(dial: &Dial) -> Markup {
                                     @if witness.certificate { "certificate" } @else { "new attack" }
                                 } }
                                 td.outputs { @if let Some(witness) = witness {
-                                    (witness.perturbed.iter().map(approximate).collect::<Vec<_>>().join(", "))
+                                    (witness.perturbed.iter().map(nearest).collect::<Vec<_>>().join(", "))
                                 } }
                             } } }
                         } }

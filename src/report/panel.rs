@@ -1,11 +1,11 @@
 //! The pictures beside the dial, as it stands at first. The script changes what is drawn here and adds nothing.
 
 use super::dial::{Cell, Dial};
-use super::number::{at_least, at_most};
+use super::number::{at_least, at_most, nearest};
 use super::shape::Shape;
 use crate::graph::{float, floats};
 use maud::{Markup, html};
-use scalecheck::number::{Rational, approximate};
+use scalecheck::number::Rational;
 
 /// Side of an element of an image, and height of a chart, in units of the drawing.
 const SIDE: f64 = 10.0;
@@ -43,15 +43,22 @@ pub fn panels(dial: &Dial) -> Markup {
         }
     };
     let limits = limits(dial);
+    let cells = || dial.cells.iter().flatten().flatten().flatten();
+    let sees = dial.rows.iter().flat_map(|row| &row.seen).chain(cells().map(|cell| &cell.seen)).any(|s| !s.is_empty());
+    let moves = cells().any(|cell| !cell.delta.is_empty());
+    let regional = dial.rows.iter().all(|row| row.tensor.is_empty());
+    let title = if regional { format!("the {what} of the strongest attack") } else { format!("the {what}") };
     html! {
         div.panels data-low=(limits.0) data-high=(limits.1) data-delta=(limits.2) {
-            (one("tensor", format!("the {what}"), Kind::Tensor, &tensor, (limits.0, limits.1)))
-            (one("seen", "as this scale sees it".into(), Kind::Tensor, &seen, (limits.0, limits.1)))
-            (one("ignored", "the detail that it ignores".into(), Kind::Signed, &ignored, (0.0, limits.1 - limits.0)))
-            (one("delta", "the worst perturbation found".into(), Kind::Signed, &cell.delta, (0.0, limits.2)))
-            (one("perturbed", format!("the perturbed {what}"), Kind::Tensor, &perturbed, (limits.0, limits.1)))
+            (one("tensor", title, Kind::Tensor, &tensor, (limits.0, limits.1)))
+            @if sees { (one("seen", "as this scale sees it".into(), Kind::Tensor, &seen, (limits.0, limits.1)))
+                (one("ignored", "the detail that it ignores".into(), Kind::Signed, &ignored, (0.0, limits.1 - limits.0))) }
+            @if moves { (one("delta", "the worst perturbation found".into(), Kind::Signed, &cell.delta, (0.0, limits.2)))
+                (one("perturbed", format!("the perturbed {what}"), Kind::Tensor, &perturbed, (limits.0, limits.1))) }
         }
-        p.note.signs { "Squares: the larger, the more; filled where it adds, hollow where it takes away." }
+        @if sees || moves {
+            p.note.signs { "Signed values: the larger, the more; filled where it adds, hollow where it takes away." }
+        }
     }
 }
 
@@ -144,8 +151,8 @@ pub fn outputs(dial: &Dial) -> Markup {
                     i.clean style={ "left:" (place(clean)) } {}
                     i.there style={ "left:" (place(there)) } {}
                 } }
-                td.n { (approximate(clean)) }
-                td.n { (approximate(there)) }
+                td.n { (nearest(clean)) }
+                td.n { (nearest(there)) }
                 td.n { @match certified {
                     Some(c) => { (at_least(&(clean - c))) " … " (at_most(&(clean + c))) },
                     None => { span.none { "no bound" } },
