@@ -100,6 +100,7 @@ fn as_json(dial: &Dial) -> Value {
         "levels": dial.levels.iter().map(|l| json!({ "label": l.label, "hidden": l.hidden })).collect::<Vec<_>>(),
         "amplitudes": dial.amplitudes,
         "tolerance": exact(dial.tolerance.as_ref()),
+        "largest": dial.largest().to_string(),
         "start": dial.start,
         "rows": rows.collect::<Vec<_>>(),
         "cells": cells.collect::<Vec<_>>(),

@@ -130,12 +130,14 @@
     let [level, amplitude, row] = dial.start;
     let tolerance = rational(dial.tolerance);
 
-    const at = (l = level, a = amplitude) => dial.cells[l][a];
-    // Numbers are read once.
-    for (const cell of dial.cells.flat(2)) {
-      if (!cell) continue;
-      cell.least = rational(cell.attacked);
-      cell.most = rational(cell.certified);
+    const at = (l = level, a = amplitude) => dial.cells[l][a]?.map(exact);
+    // Numbers are read when they are first needed, and once.
+    function exact(cell) {
+      if (cell && !("least" in cell)) {
+        cell.least = rational(cell.attacked);
+        cell.most = rational(cell.certified);
+      }
+      return cell;
     }
     function status(cell) {
       const relevant = cell.least && (dial.winner ? cell.least.compare(zero) <= 0 : cell.least.compare(tolerance) > 0);
@@ -154,8 +156,7 @@
       }
       return { counts, least, most, status: counts.relevant ? "relevant" : counts.unknown ? "unknown" : "safe" };
     }
-    const numbers = dial.cells.flat(2).filter(Boolean).flatMap((cell) => [cell.least, cell.most]).filter(Boolean);
-    const largest = numbers.reduce((a, b) => (a.compare(b) > 0 ? a : b), zero).float();
+    const largest = rational(dial.largest).float();
 
     function brackets() {
       const axis = 1.05 * Math.max(largest, tolerance ? tolerance.float() : 0) || 1;
