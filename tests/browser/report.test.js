@@ -10,7 +10,7 @@ import { fileURLToPath, pathToFileURL } from "node:url";
 import { chromium } from "playwright-core";
 
 const root = resolve(dirname(fileURLToPath(import.meta.url)), "../..");
-const scalecert = resolve(join(root, process.env.SCALECERT ?? "target/release/scalecert"));
+const scalecert = resolve(root, process.env.SCALECERT ?? "target/release/scalecert");
 const executablePath = process.env.CHROMIUM ?? "/usr/bin/chromium";
 const folder = mkdtempSync(join(tmpdir(), "scalecert-report-"));
 const OPEN_LIMIT_MS = 2000;
@@ -193,13 +193,13 @@ test(`a dial of 4 levels, 5 amplitudes and 100 rows opens within ${OPEN_LIMIT_MS
   // The best of three: what else the machine does is not the page's.
   const times = [];
   for (let i = 0; i < 3; i++) {
-    const started = performance.now();
     const { page, end } = await open(path);
-    await page.locator(".controls").waitFor({ state: "visible" });
-    times.push(Math.round(performance.now() - started));
+    // From the start of the navigation to the end of loading, by when the script has set up the dial.
+    assert.ok(await page.locator(".controls").isVisible());
+    times.push(Math.round(await page.evaluate(() => performance.getEntriesByType("navigation")[0].loadEventEnd)));
     assert.equal(await page.locator("details.cell tbody tr").count(), 4 * 5 * 100);
     await end();
   }
   console.log(`opened in ${times.join(", ")} ms`);
-  assert.ok(Math.min(...times) < OPEN_LIMIT_MS, `${times} ms`);
+  assert.ok(Math.min(...times) > 0 && Math.min(...times) < OPEN_LIMIT_MS, `${times} ms`);
 });
