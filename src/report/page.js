@@ -180,6 +180,7 @@
         } else {
           bar(".happens").width = percent(least ? least.float() / axis : 0);
           bar(".open").width = percent(most ? most.float() / axis : 1);
+          one(".open", track).classList.toggle("endless", !most);
           shown.textContent = least && most ? least.decimal(false) + " … " + most.decimal(true)
             : least ? "≥ " + least.decimal(false) : "nothing found";
           one(".limit", track).style.left = percent(tolerance.float() / axis);

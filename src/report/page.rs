@@ -275,7 +275,7 @@ fn brackets(dial: &Dial) -> Markup {
                                     i.open style={ "left:0;width:" (share(&safe, &rows)) } {}
                                     i.happens.full style={ "left:" (share(&safe, &rows)) ";width:" (share(&bad, &rows)) } {}
                                 } @else {
-                                    i.open style={ "left:0;width:" (worst.certified.as_ref().map_or("100%".into(), |c| share(c, &axis))) } {}
+                                    i.open.endless[worst.certified.is_none()] style={ "left:0;width:" (worst.certified.as_ref().map_or("100%".into(), |c| share(c, &axis))) } {}
                                     i.happens style={ "left:0;width:" (worst.attacked.as_ref().map_or("0%".into(), |a| share(a, &axis))) } {}
                                 }
                             }

@@ -33,7 +33,7 @@ pub fn panels(dial: &Dial) -> Markup {
     };
     let ignored = combine(&tensor, &seen, |a, b| a - b);
     let perturbed = combine(&tensor, &cell.delta, |a, b| a + b);
-    let what = if site == "input" { "input".to_owned() } else { site.clone() };
+    let what = if site == "input" { "input".to_owned() } else { format!("tensor {site}") };
     let one = |class: &str, title: String, kind: Kind, values: &[Rational], limit: (f64, f64)| {
         html! {
             figure.panel data-panel=(class) {

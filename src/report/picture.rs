@@ -60,7 +60,7 @@ pub fn curves(rungs: &[String], curves: &[Curve]) -> Result<String> {
             .margin_right(150)
             .x_label_area_size(44)
             .y_label_area_size(64)
-            .build_cartesian_2d(-0.1..last as f64 + 0.1, 0.0..(1.05 * top).max(f64::MIN_POSITIVE))?;
+            .build_cartesian_2d(-0.1..last as f64 + 0.1, 0.0..(1.2 * top).max(f64::MIN_POSITIVE))?;
         let label = |x: &f64| {
             let near = (x - x.round()).abs() < 1e-9 && *x > -0.5;
             rungs.get(x.round() as usize).filter(|_| near).cloned().unwrap_or_default()
