@@ -373,8 +373,11 @@ fn level(scale: Option<&Scale>) -> Level {
         Ladder::None => ("no scale".into(), "any change, fine or coarse".into()),
         Ladder::BlockMean(grid) | Ladder::Haar(grid) | Ladder::Wavelet(grid, _) => {
             let block = vec![k.to_string(); grid.spatial].join("×");
-            let hidden =
-                if k == 1 { "no detail is hidden".into() } else { format!("detail finer than {block} blocks") };
+            let hidden = match (k, grid.spatial) {
+                (1, _) => "no detail is hidden".into(),
+                (_, 1) => format!("detail finer than blocks of {k}"),
+                _ => format!("detail finer than {block} blocks"),
+            };
             (block, hidden)
         }
         Ladder::Groups(_) => (format!("level {k}"), format!("what the group means of level {k} do not see")),
