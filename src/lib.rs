@@ -13,6 +13,7 @@ pub mod ladder;
 pub mod onnx;
 pub mod prove;
 pub mod relax;
+pub mod report;
 pub mod search;
 pub mod subspace;
 pub mod sweep;

@@ -265,6 +265,18 @@ fn witness_text(problem: &Problem, point: &[Vec<Rational>]) -> WitnessText {
     WitnessText { input: input.last(), perturbation: (!perturbation.is_empty()).then_some(perturbation) }
 }
 
+/// The point of the domain that the attack finds most harmful, made exact: values of all variables, by block.
+pub fn attacked(
+    problem: &Problem,
+    property: &Property,
+    maps: &Maps,
+    config: &attack::Config,
+) -> Option<Vec<Vec<Rational>>> {
+    let graph = Graph::new(problem, maps, false);
+    let (state, _) = back_substitution::crown(&graph);
+    strongest(problem, property, &graph, maps, &state, config).map(|(_, point)| point)
+}
+
 /// The point of the domain that the attack finds most harmful, made exact, with what it reaches.
 fn strongest(
     problem: &Problem,

@@ -7,6 +7,9 @@
 #![forbid(unsafe_code)]
 #![deny(clippy::float_arithmetic, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+/// The version of this checker.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
 pub mod array;
 pub mod bounds;
 pub mod certificate;

@@ -5,6 +5,7 @@ use crate::bundle::replace;
 use crate::graph::float;
 use crate::ladder;
 use crate::prove::{Choice, Config};
+use crate::report::picture::{Curve, curves};
 use crate::search::attack;
 use crate::sweep::{Base, Explored, Point, Summary, explore, mean_ratio, status, tolerance};
 use anyhow::{Context, Result, bail};
@@ -411,73 +412,26 @@ fn side_by_side(dials: &[Dial]) {
     println!("{table}");
 }
 
-/// One line of the plot: positions of rungs against changes of a coarse output.
-struct Curve {
-    name: String,
-    solid: bool,
-    points: Vec<(f64, f64)>,
-}
-
 /// Curves of what is certified and attacked against the rungs, for every model and amplitude.
 fn plot(path: &Path, dials: &[Dial]) -> Result<()> {
-    use plotters::prelude::*;
-    let top = dials.iter().flat_map(|d| &d.summaries).filter_map(|s| s.proven.as_ref()).map(float).fold(0.0, f64::max);
-    let mut curves: Vec<Curve> = Vec::new();
+    let mut all: Vec<Curve> = Vec::new();
+    let mut rungs: Vec<String> = Vec::new();
     for dial in dials {
-        let all = || {
+        let ladder = || {
             dial.labels.iter().zip(&dial.summaries).filter(|(label, _)| label.seen.is_none() && label.scale == "ladder")
         };
-        let mut amplitudes: Vec<&Option<String>> = all().map(|(label, _)| &label.amplitude).collect();
+        let mut amplitudes: Vec<&Option<String>> = ladder().map(|(label, _)| &label.amplitude).collect();
         amplitudes.dedup();
         for amplitude in amplitudes {
-            let of = || all().filter(|(label, _)| label.amplitude == *amplitude).enumerate();
-            let name = format!("{} {}", dial.name, amplitude.as_deref().unwrap_or(""));
-            let proven = of().map(|(i, (_, s))| (i as f64, s.proven.as_ref().map_or(0.0, float))).collect();
-            curves.push(Curve { name: format!("{name} certified"), solid: true, points: proven });
-            let attacked = of().map(|(i, (_, s))| (i as f64, float(&s.attacked))).collect();
-            curves.push(Curve { name: format!("{name} attacked"), solid: false, points: attacked });
+            let of = || ladder().filter(|(label, _)| label.amplitude == *amplitude);
+            let named = [(dials.len() > 1).then_some(&dial.name[..]), amplitude.as_deref()];
+            all.push(Curve {
+                name: named.into_iter().flatten().collect::<Vec<_>>().join(" "),
+                certified: of().map(|(_, summary)| summary.proven.as_ref().map(float)).collect(),
+                attacked: of().map(|(_, summary)| Some(float(&summary.attacked))).collect(),
+            });
+            rungs = of().filter_map(|(label, _)| label.cutoff).map(|cutoff| cutoff.to_string()).collect();
         }
     }
-    let rungs = curves.iter().map(|curve| curve.points.len()).max().unwrap_or(0);
-    let labels: Vec<String> =
-        dials[0].labels.iter().filter_map(|label| label.cutoff).take(rungs).map(|c| c.to_string()).collect();
-    let mut text = String::new();
-    {
-        let root = SVGBackend::with_string(&mut text, (800, 500)).into_drawing_area();
-        root.fill(&WHITE)?;
-        let mut chart = ChartBuilder::on(&root)
-            .margin(12)
-            .x_label_area_size(40)
-            .y_label_area_size(60)
-            .build_cartesian_2d(0.0..(rungs.max(2) - 1) as f64, 0.0..(1.05 * top).max(f64::MIN_POSITIVE))?;
-        chart
-            .configure_mesh()
-            .x_desc("cutoff, from the finest rung to the coarsest")
-            .y_desc("largest change of a coarse output")
-            .x_labels(rungs)
-            .x_label_formatter(&|x| {
-                labels.get(x.round() as usize).filter(|_| x.fract().abs() < 1e-9).cloned().unwrap_or_default()
-            })
-            .draw()?;
-        for (i, Curve { name, solid, points }) in curves.iter().enumerate() {
-            let colour = Palette99::pick(i / 2).to_rgba();
-            let style = ShapeStyle {
-                color: if *solid { colour } else { colour.mix(0.5) },
-                filled: false,
-                stroke_width: if *solid { 2 } else { 1 },
-            };
-            chart
-                .draw_series(LineSeries::new(points.iter().copied(), style))?
-                .label(name)
-                .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], style));
-        }
-        chart
-            .configure_series_labels()
-            .border_style(BLACK)
-            .background_style(WHITE)
-            .position(SeriesLabelPosition::UpperLeft)
-            .draw()?;
-        root.present()?;
-    }
-    replace(path, text.as_bytes())
+    replace(path, curves(&rungs, &all)?.as_bytes())
 }

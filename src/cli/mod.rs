@@ -10,7 +10,9 @@ mod init;
 mod inspect;
 mod instances;
 mod ladder;
+mod plot;
 mod prove;
+mod report;
 mod sign;
 
 use clap::{Parser, Subcommand};
@@ -35,6 +37,8 @@ enum Command {
     Flow(flow::Arguments),
     Chain(chain::Arguments),
     Coarsen(coarsen::Arguments),
+    Report(report::Arguments),
+    Plot(plot::Arguments),
     Ladder(ladder::Arguments),
     Sign(sign::Arguments),
     Inspect(inspect::Arguments),
@@ -53,6 +57,8 @@ pub fn run() -> ExitCode {
         Command::Flow(arguments) => flow::run(&arguments),
         Command::Chain(arguments) => chain::run(&arguments),
         Command::Coarsen(arguments) => coarsen::run(&arguments),
+        Command::Report(arguments) => report::run(&arguments),
+        Command::Plot(arguments) => plot::run(&arguments),
         Command::Ladder(arguments) => ladder::run(&arguments),
         Command::Sign(arguments) => sign::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
