@@ -60,7 +60,7 @@ pub fn pairs(files: &[PathBuf]) -> Result<Vec<Pair>> {
     let mut pairs = Vec::new();
     for Read { path, bytes, digest } in certificates {
         let place = path.display().to_string();
-        let parsed = certificate::parse(&bytes).map_err(|e| e.within(&place))?;
+        let parsed = certificate::parse(&bytes, Config::default().max_memory).map_err(|e| e.within(&place))?;
         let Some(position) = claims.iter().position(|claim| claim.digest == parsed.claim) else {
             bail!("{place}: add the claim that it is about, the file with the SHA-256 {}", parsed.claim);
         };
