@@ -12,6 +12,7 @@ use crate::verify::{Files, digest};
 use crate::vnnlib::{self, Query};
 pub use document::{Item, read as read_document};
 use std::cell::RefCell;
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -367,7 +368,10 @@ fn perturb(item: &Item<'_>, files: &mut Files) -> Result<Perturb> {
         (false, _, false) => Site::Tensor { name: site.text()?.to_owned(), scale: scale(&scale_item, files)? },
         (true, false, _) => {
             let names = if weights.is_array() {
-                Some(weights.list(|name| Ok(name.text()?.to_owned()))?)
+                let names = weights.list(|name| Ok(name.text()?.to_owned()))?;
+                let distinct = names.iter().collect::<HashSet<_>>().len() == names.len();
+                weights.ensure(distinct, Code::ClaimValue, "a parameter is named twice")?;
+                Some(names)
             } else {
                 weights.choice(&[("all", None)])?
             };
