@@ -247,7 +247,8 @@ impl Changed {
                 located(one, message.to_owned())
             })?;
             let elements = network.nodes()[node].elements();
-            let map = one.ladder.truncation(one.cutoff, elements).map_err(|message| located(one, message))?;
+            let map = one.ladder.truncation(one.cutoff, elements);
+            let map = map.map_err(|message| Error { code: Code::ClaimShape, ..located(one, message) })?;
             if maps.insert(node, map.map(Arc::new)).is_some() {
                 return Err(located(one, "it is truncated twice".to_owned()));
             }

@@ -109,12 +109,13 @@ class Vector:
 class Map:
     """A linear map: rows of (column, integer), over one denominator."""
 
-    __slots__ = ("rows", "columns", "den", "_identity", "_transposed")
+    __slots__ = ("rows", "columns", "den", "_given", "_identity", "_transposed")
 
-    def __init__(self, rows, columns, den=1):
+    def __init__(self, rows, columns, den=1, given=None):
         self.rows = rows
         self.columns = columns
         self.den = den
+        self._given = rows if given is None else given
         self._identity = None
         self._transposed = None
 
@@ -132,7 +133,7 @@ class Map:
             for _, value in row:
                 if den % value.denominator:
                     den = lcm(den, value.denominator)
-        return Map([[(c, v.numerator * (den // v.denominator)) for c, v in row] for row in merged], columns, den)
+        return Map([[(c, v.numerator * (den // v.denominator)) for c, v in row] for row in merged], columns, den, rows)
 
     @staticmethod
     def identity(size):
@@ -147,6 +148,11 @@ class Map:
     def dense(rows):
         return Map.of([list(enumerate(row)) for row in rows], len(rows[0]))
 
+    @property
+    def pattern(self):
+        """Where the map has entries, be they zero: what an operation does whatever its constants are."""
+        return [[entry[0] for entry in row] for row in self._given]
+
     def is_identity(self):
         if self._identity is None:
             self._identity = len(self.rows) == self.columns and all(
@@ -159,9 +165,9 @@ class Map:
     def scaled(self, factor):
         factor = Fraction(factor)
         if not factor:
-            return Map([[] for _ in self.rows], self.columns)
+            return Map([[] for _ in self.rows], self.columns, 1, self._given)
         return Map([[(c, v * factor.numerator) for c, v in row] for row in self.rows], self.columns,
-                   self.den * factor.denominator)
+                   self.den * factor.denominator, self._given)
 
     def plus(self, other):
         den = lcm(self.den, other.den)
@@ -188,7 +194,7 @@ class Map:
                 for d, w in first.rows[c]:
                     seen[d] = seen.get(d, 0) + v * w
             rows.append([(c, v) for c, v in seen.items() if v])
-        return Map(rows, first.columns, self.den * first.den)
+        return Map(rows, first.columns, self.den * first.den, [[(c,) for c in range(first.columns)]] * len(rows))
 
     def transposed(self):
         if self._transposed is None:

@@ -394,11 +394,8 @@ class Model:
         return value
 
     def affine(self, name, shape, terms, bias=None):
-        """Terms (Value, Map); several of one tensor are put together."""
-        merged = {}
-        for value, m in terms:
-            merged[value.tensor] = merged[value.tensor].plus(m) if value.tensor in merged else m
-        return self.add(Tensor(name, shape, "affine", list(merged.items()), bias))
+        """Terms (Value, Map); one of every operand, also if two are the same tensor."""
+        return self.add(Tensor(name, shape, "affine", [(value.tensor, m) for value, m in terms], bias))
 
     def relu(self, name, value):
         return self.add(Tensor(name, value.shape, "relu", pred=value.tensor))

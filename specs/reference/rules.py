@@ -6,20 +6,23 @@ from math import lcm
 from exact import Fault, ONE, Vector, ZERO, common, nearest16, reduce_vector
 
 SIXTEEN = 1 << 16
+# How much weaker a loose bound is, in parts of the numbers that it is made of: well above what section 5 rounds.
+LOOSE = Fraction(1, 1 << 36)
 
 
 class Case:
     """What is known in a case: bounds of tensors, and the boxes of variables."""
 
-    def __init__(self, problem):
-        self.problem = problem
+    def __init__(self, problem, loose=False):
+        self.problem, self.loose = problem, loose
         self.bounds = {}
         self.boxes = {i: (n.low, n.high) for i, n in enumerate(problem.nodes) if n.kind == "vars"}
         self.cache = {}
 
     def child(self):
         case = Case.__new__(Case)
-        case.problem, case.bounds, case.boxes, case.cache = self.problem, dict(self.bounds), dict(self.boxes), dict(self.cache)
+        case.problem, case.loose = self.problem, self.loose
+        case.bounds, case.boxes, case.cache = dict(self.bounds), dict(self.boxes), dict(self.cache)
         return case
 
     def need(self, index):
@@ -67,6 +70,9 @@ def interval(case, index):
         low, high = change_interval(case, node)
     else:
         low, high = weights_interval(case, node)
+    if case.loose and node.size:
+        slack = LOOSE * max(max(abs(a), abs(b)) for a, b in zip(low, high))
+        low, high = [a - slack for a in low], [b + slack for b in high]
     if node.range is not None:
         low = [max(a, b) for a, b in zip(low, node.range[0])]
         high = [min(a, b) for a, b in zip(high, node.range[1])]
@@ -227,7 +233,7 @@ def back_substitution(case, start, function, slopes, multipliers):
     """Rule 4.2: a number that is at least Σ v·d everywhere in the case. `function` is a Vector at tensor `start`."""
     nodes = case.problem.nodes
     v = {start: function}
-    r = ZERO
+    r = slack = ZERO
 
     def add(p, vector):
         v[p] = v[p].plus(vector) if p in v else vector
@@ -245,6 +251,10 @@ def back_substitution(case, start, function, slopes, multipliers):
             continue
         current = reduce_vector(current)
         node = nodes[i]
+        if case.loose:
+            ends = case.bounds[i] if i in case.bounds else case.boxes[i]
+            slack += sum((abs(a) * max(abs(l), abs(u)) for a, l, u in zip(current.items, *ends)), ZERO) / current.den
+            slack += abs(r)
         if node.kind == "affine":
             for p, m in node.terms:
                 add(p, m.pull(current))
@@ -273,7 +283,7 @@ def back_substitution(case, start, function, slopes, multipliers):
                 add(p, Vector([a * s for a, (s, _) in zip(w.items, row)], w.den * SIXTEEN))
         else:
             r += support(case, i, current)
-    return r
+    return r + LOOSE * slack if case.loose else r
 
 
 def support(case, index, v):
@@ -291,22 +301,19 @@ def support(case, index, v):
     grouped = set()
     for group in node.groups:
         grouped.update(group)
-        order = sorted(group, key=lambda j: items[j])
+        order = sorted(group, key=lambda j: (items[j], j))
         slope, mu = -sum(high[j] for j in group), items[order[-1]]
         for j in order:
-            if slope >= 0:
-                mu = items[j]
-                break
             slope += high[j] - low[j]
             if slope >= 0:
                 mu = items[j]
                 break
         for j in group:
             a = items[j] - mu
-            total += max(a * low[j], a * high[j])
+            total += a * (high[j] if a >= 0 else low[j])
     for j, a in enumerate(items):
         if a and j not in grouped:
-            total += max(a * low[j], a * high[j])
+            total += a * (high[j] if a >= 0 else low[j])
     return Fraction(total, den * v.den)
 
 
@@ -324,7 +331,10 @@ def refine(case, refinements):
     low, high = list(low), list(high)
     size = case.problem.nodes[tensor].size
     for item in refinements:
-        known(case, item.multipliers, tensor)
+        ranges(case, item.multipliers)
+    for item in refinements:
+        if item.rows != []:
+            known(case, item.multipliers, tensor)
         for i in item.rows if item.rows is not None else range(size):
             if item.side in (None, "upper"):
                 high[i] = min(high[i], back_substitution(case, tensor, unit(size, i, 1), item.slopes, item.multipliers))
@@ -333,13 +343,18 @@ def refine(case, refinements):
     case.bounds[tensor] = (low, high)
 
 
+def ranges(case, multipliers):
+    """Bounds of a tensor of a known range are derived when a multiplier refers to it."""
+    for i in sorted(multipliers):
+        if case.problem.nodes[i].range is not None:
+            case.need(i)
+
+
 def known(case, multipliers, target):
-    """Bounds of a tensor of a known range are derived; those of any other must be known. One after the target is idle."""
+    """The bounds of any other tensor must be known; a multiplier after the target is idle."""
     for i in multipliers:
         if i <= target and i not in case.bounds:
-            if case.problem.nodes[i].range is None and not (case.problem.nodes[i].kind == "vars" and i == case.problem.input_block):
-                raise Fault("proof-reference", "a multiplier at a tensor of which nothing is known")
-            case.need(i)
+            raise Fault("proof-reference", "a multiplier at a tensor of which nothing is known")
 
 
 def split(case, tensor, element, theta):
@@ -365,10 +380,16 @@ def cut(bounds, element, at, side):
     return low, high
 
 
+def prepare(case, entries):
+    """What entries of close need to be known."""
+    case.need(case.problem.output)
+    for entry in entries:
+        ranges(case, entry.multipliers)
+
+
 def close(case, cell, entry):
     """Rule 4.5: the bound B, and whether it closes the cell."""
     problem = case.problem
-    case.need(problem.output)
     known(case, entry.multipliers, problem.output)
     size = problem.nodes[problem.output].size
     items, constant = [0] * size, ZERO
@@ -384,4 +405,7 @@ def close(case, cell, entry):
 
 def void(case, tensor, element):
     """Rule 4.6."""
-    return tensor in case.bounds and case.bounds[tensor][0][element] > case.bounds[tensor][1][element]
+    if tensor not in case.bounds:
+        return False
+    low, high = case.bounds[tensor][0][element], case.bounds[tensor][1][element]
+    return low > high + (LOOSE * max(abs(low), abs(high)) if case.loose else 0)

@@ -24,29 +24,33 @@ from certificate import Check
 from claim import Claim
 from exact import EXIT, Fault
 
+USAGE = "scalecheck.py [--loose] CLAIM CERTIFICATE [--model FILE]"
 
-def check(claim_path, certificate, model=None, property_path=None):
-    """Returns (verdict, lines of the report)."""
-    if property_path is not None:
-        claim = Claim.of_property(model, property_path)
-    else:
-        claim = Claim(claim_path, model)
-    run = Check(claim, certificate)
-    verdict = run.run()
-    lines = [f"{fault.message} [{fault.code}]" for fault in run.faults]
-    if verdict == "REJECTED" and not run.faults:
+
+def check(claim_path, certificate, model=None, property_path=None, loose=False):
+    """A check that has been run, with its `verdict_word`. Errors that leave no verdict are raised as Fault."""
+    claim = Claim.of_property(model, property_path) if property_path is not None else Claim(claim_path, model)
+    run = Check(claim, certificate, loose)
+    run.verdict_word = run.run()
+    return run
+
+
+def report(run):
+    """What there is to say besides the verdict."""
+    lines = [f"setting {setting}, row {row}: {fault.message} [{fault.code}]" for (setting, row), fault in run.faults.items()]
+    if run.verdict_word == "REJECTED" and not run.faults:
         lines.append("some row has no answer")
     tolerances = [r.tolerance for r in run.results.values() if r.tolerance is not None]
-    if tolerances and len(claim.settings) == 1:
+    if tolerances and len(run.claim.settings) == 1:
         lines.append(f"proven tolerance: {float(max(tolerances)):.6g}")
-    if verdict == "VERIFIED":
+    if run.verdict_word == "VERIFIED":
         for below, band, gap in run.separations():
             lines.append(f"separation of settings {below} and {band}: gap {'∞' if gap is None else f'{float(gap):.4g}'}")
-    return verdict, lines
+    return lines
 
 
 def main(arguments):
-    plain, options = [], {}
+    plain, options, loose = [], {}, False
     rest = list(arguments)
     try:
         while rest:
@@ -55,6 +59,8 @@ def main(arguments):
                 if word in options or not rest:
                     raise Fault("usage", f"{word} is not understood")
                 options[word] = rest.pop(0)
+            elif word == "--loose":
+                loose = True
             elif word.startswith("-"):
                 raise Fault("usage", f"{word} is not understood")
             else:
@@ -62,11 +68,12 @@ def main(arguments):
         if "--property" in options:
             if len(plain) != 1 or "--model" not in options:
                 raise Fault("usage", "--property needs --model and a certificate")
-            verdict, lines = check(None, plain[0], options["--model"], options["--property"])
+            run = check(None, plain[0], options["--model"], options["--property"], loose)
         else:
             if len(plain) != 2:
-                raise Fault("usage", "scalecheck.py CLAIM CERTIFICATE [--model FILE]")
-            verdict, lines = check(plain[0], plain[1], options.get("--model"))
+                raise Fault("usage", USAGE)
+            run = check(plain[0], plain[1], options.get("--model"), loose=loose)
+        verdict, lines = run.verdict_word, report(run)
     except Fault as fault:
         verdict, lines = fault.verdict, [f"{fault.message} [{fault.code}]"]
     print(verdict)
