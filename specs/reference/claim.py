@@ -4,13 +4,12 @@ import hashlib
 import os
 import re
 import tomllib
-import unicodedata
 from fractions import Fraction
 from math import prod
 
 import vnnlib
 from arrays import read_array
-from exact import Fault, ONE, ZERO, parse_number
+from exact import Fault, ONE, ZERO, is_plain, parse_number
 from ladders import Ladder, MODES, check_levels
 from onnx_reader import Model
 from problem import fit_copy, prepare
@@ -64,12 +63,13 @@ def toml_1_0(text):
     comma at the end, the escapes \\e and \\xHH, and times without seconds. Integers in other bases than 10 become floats:
     both are no numbers in a claim."""
     tokens = [(m.lastgroup, m[0]) for m in TOKEN.finditer(text)]
+    if any(kind == "sign" and word in "\"'" for kind, word in tokens):
+        return text     # a string without an end: no TOML of any version
     result, open_brackets, last, before = [], [], "", ""
     for k, (kind, word) in enumerate(tokens):
         inside = open_brackets[-1:] == ["{"]
         if kind in ("comment", "line"):
-            # never between a key and its value
-            fits = inside and last not in ("=", ".") and next_solid(tokens, k) not in ("=", ".")
+            fits = inside and not last.endswith(".") and not next_solid(tokens, k).startswith(".")
             plain = kind == "line" or not re.search(r"[\x00-\x08\x0a-\x1f\x7f]", word.rstrip("\r"))
             result.append(" " if fits and plain else word)
             continue
@@ -114,9 +114,8 @@ def read_toml(data, path):
 def string(value):
     if type(value) is not str:
         raise Fault("claim-value", f"{value!r} is not a string")
-    for c in value:
-        if c == "`" or unicodedata.category(c) in ("Cc", "Cf", "Zl", "Zp"):
-            raise Fault("claim-value", "a string with a backtick or an invisible character")
+    if not is_plain(value):
+        raise Fault("claim-value", "a string with a backtick or an invisible character")
     return value
 
 
@@ -304,6 +303,7 @@ class Claim:
                      for r, region in enumerate(self.property.regions)}
         self.regions, self.valid, self.cut = False, None, []
         self.other, self.other_digest = None, None
+        prepare(self)
 
     # ---- files ----
 

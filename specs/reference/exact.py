@@ -60,6 +60,14 @@ def parse_number(text):
     return -value if sign == "-" else value
 
 
+INVISIBLE = re.compile("[`\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U0010ffff]")
+
+
+def is_plain(text):
+    """claim-format.md: a string without backticks and invisible characters."""
+    return not INVISIBLE.search(text)
+
+
 def floor_to(value, bits):
     """The largest multiple of 2^-bits that is not above value."""
     return Fraction((value.numerator << bits) // value.denominator, 1 << bits)

@@ -16,20 +16,23 @@ class Case:
     def __init__(self, problem, loose=False):
         self.problem, self.loose = problem, loose
         self.bounds = {}
+        self.limits = {}
         self.boxes = {i: (n.low, n.high) for i, n in enumerate(problem.nodes) if n.kind == "vars"}
+        self.box_limits = {i: box_limit(low, high) for i, (low, high) in self.boxes.items()}
         self.cache = {}
 
     def child(self):
         case = Case.__new__(Case)
         case.problem, case.loose = self.problem, self.loose
         case.bounds, case.boxes, case.cache = dict(self.bounds), dict(self.boxes), dict(self.cache)
+        case.limits, case.box_limits = dict(self.limits), self.box_limits
         return case
 
     def need(self, index):
         """Derives the bounds of a tensor and of its ancestors that have none."""
         for i in sorted(self.problem.ancestors[index]) + [index]:
             if i not in self.bounds:
-                self.bounds[i] = interval(self, i)
+                self.bounds[i], self.limits[i] = interval(self, i)
 
 
 def interval(case, index):
@@ -73,10 +76,31 @@ def interval(case, index):
     if case.loose and node.size:
         slack = LOOSE * max(max(abs(a), abs(b)) for a, b in zip(low, high))
         low, high = [a - slack for a in low], [b + slack for b in high]
+    most = limit(low, high)
     if node.range is not None:
-        low = [max(a, b) for a, b in zip(low, node.range[0])]
-        high = [min(a, b) for a, b in zip(high, node.range[1])]
-    return list(low), list(high)
+        low = [max(a, min(b, most)) for a, b in zip(low, node.range[0])]
+        high = [min(a, max(b, -most)) for a, b in zip(high, node.range[1])]
+    return (list(low), list(high)), most
+
+
+def limit(low, high):
+    """Section 5, Bounds: where bounds that are learned later are cut. Only those of an empty case are."""
+    largest = max([max(abs(a), abs(b)) for a, b in zip(low, high)], default=ZERO)
+    if not largest:
+        return Fraction(4)
+    power = Fraction(2) ** (largest.numerator.bit_length() - largest.denominator.bit_length())
+    return 2 * power if power > largest else 4 * power if 2 * power > largest else 8 * power
+
+
+def box_limit(low, high):
+    """The same of the box of a block of variables, which is over an odd number besides."""
+    odd = 1
+    for value in [*low, *high]:
+        odd = lcm(odd, value.denominator // (value.denominator & -value.denominator))
+        if odd >= 1 << 48:
+            odd = 1
+            break
+    return limit([odd * v for v in low], [odd * v for v in high]) / odd
 
 
 def void_affine(m, l, u):
@@ -138,6 +162,10 @@ def change_interval(case, node):
     return low, high
 
 
+def chord(rise, run):
+    return min(max(nearest16(rise / run), 0), SIXTEEN) if run > 0 else 0
+
+
 def change_lines(case, node, upper, lower):
     """Rule 4.11: for every element (slope, offset) above and below; slopes over 2^16."""
     result = []
@@ -149,9 +177,9 @@ def change_lines(case, node, upper, lower):
         else:
             above, below = upper[i], lower[i]
             if above < 0:
-                above = nearest16((largest_change(p, q, s) - largest_change(p, q, r)) / (s - r)) if s > r else 0
+                above = chord(largest_change(p, q, s) - largest_change(p, q, r), s - r)
             if below < 0:
-                below = nearest16((least_change(p, q, s) - least_change(p, q, r)) / (s - r)) if s > r else 0
+                below = chord(least_change(p, q, s) - least_change(p, q, r), s - r)
         slope = Fraction(above, SIXTEEN)
         points = [r, s] + ([ZERO] if r < 0 < s else [])
         top = max(largest_change(p, q, w) - slope * (w - k) for w in points) - at
@@ -221,9 +249,7 @@ def weights_line(case, centre, p):
     l, u = case.bounds[p]
     result = []
     for c, a, b in zip(centre, l, u):
-        s = nearest16((abs(c + b) - abs(c + a)) / (b - a)) if b > a else 0
-        if b < a:
-            s = 0
+        s = nearest16((abs(c + b) - abs(c + a)) / (b - a)) if b != a else 0
         slope = Fraction(s, SIXTEEN)
         result.append((s, max(abs(c + a) - slope * a, abs(c + b) - slope * b)))
     return result
@@ -328,7 +354,7 @@ def refine(case, refinements):
     tensor = refinements[0].tensor
     case.need(tensor)
     low, high = case.bounds[tensor]
-    low, high = list(low), list(high)
+    low, high, most = list(low), list(high), case.limits[tensor]
     size = case.problem.nodes[tensor].size
     for item in refinements:
         ranges(case, item.multipliers)
@@ -337,10 +363,17 @@ def refine(case, refinements):
             known(case, item.multipliers, tensor)
         for i in item.rows if item.rows is not None else range(size):
             if item.side in (None, "upper"):
-                high[i] = min(high[i], back_substitution(case, tensor, unit(size, i, 1), item.slopes, item.multipliers))
+                bound = back_substitution(case, tensor, unit(size, i, 1), item.slopes, item.multipliers)
+                high[i] = min(high[i], max(bound, -most))
             if item.side in (None, "lower"):
-                low[i] = max(low[i], -back_substitution(case, tensor, unit(size, i, -1), item.slopes, item.multipliers))
-    case.bounds[tensor] = (low, high)
+                bound = -back_substitution(case, tensor, unit(size, i, -1), item.slopes, item.multipliers)
+                low[i] = max(low[i], min(bound, most))
+    if tensor in case.boxes:
+        # at the variables the box is what is known
+        most, (least, largest) = case.box_limits[tensor], case.boxes[tensor]
+        case.boxes[tensor] = ([max(a, min(b, most)) for a, b in zip(least, low)],
+                              [min(a, max(b, -most)) for a, b in zip(largest, high)])
+    case.bounds[tensor], case.limits[tensor] = (low, high), limit(low, high)
 
 
 def ranges(case, multipliers):
@@ -364,19 +397,19 @@ def split(case, tensor, element, theta):
     children = []
     for side in (0, 1):
         child = case.child()
-        child.bounds[tensor] = cut(child.bounds[tensor], element, at, side)
+        child.bounds[tensor] = cut(child.bounds[tensor], element, at, side, case.limits[tensor])
         if tensor in child.boxes:
-            child.boxes[tensor] = cut(child.boxes[tensor], element, at, side)
+            child.boxes[tensor] = cut(child.boxes[tensor], element, at, side, case.box_limits[tensor])
         children.append(child)
     return children
 
 
-def cut(bounds, element, at, side):
+def cut(bounds, element, at, side, most):
     low, high = list(bounds[0]), list(bounds[1])
     if side == 0:
-        high[element] = min(high[element], at)
+        high[element] = min(high[element], max(at, -most))
     else:
-        low[element] = max(low[element], at)
+        low[element] = max(low[element], min(at, most))
     return low, high
 
 

@@ -77,7 +77,8 @@ impl<'a> Item<'a> {
 
     /// A number from 0 to 2^32, in base 10.
     pub fn count(&self) -> Result<usize> {
-        let digits = if let Some(DeValue::Integer(i)) = self.value { Some(i).filter(|i| i.radix() == 10) } else { None };
+        let digits =
+            if let Some(DeValue::Integer(i)) = self.value { Some(i).filter(|i| i.radix() == 10) } else { None };
         let count = digits.and_then(|i| i.as_str().parse().ok()).filter(|&n| n <= 1 << 32);
         self.demand(count, "a whole number from 0 to 4294967296")
     }

@@ -335,7 +335,11 @@ fn setting(item: &Item<'_>, base: &Setting, files: &mut Files) -> Result<Setting
     let scales = new_scale.is_given() || cutoff.is_given() || seen.is_given();
     item.ensure(scaled || !scales, Code::ClaimValue, "perturbed weights have no scale to set")?;
     let perturbed = !setting.perturb.is_empty();
-    item.ensure(perturbed || !amplitude.is_given(), Code::ClaimValue, "nothing is perturbed, so there is no amplitude")?;
+    item.ensure(
+        perturbed || !amplitude.is_given(),
+        Code::ClaimValue,
+        "nothing is perturbed, so there is no amplitude",
+    )?;
     let rungs = cutoff.is_given() || seen.is_given();
     item.ensure(laddered || !rungs, Code::ClaimValue, "the family `none` has no cutoff to set")?;
     Ok(setting)
