@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """Compares the verdicts of two checkers on mutated certificates, claims, models and data.
 
-    python3 compare.py CHECKER [--prover PROVER] [--seed N] [--count N] [--only NAME] [--keep DIR]
+    python3 compare.py CHECKER [--prover PROVER] [--seed N] [--count N] [--only NAME] [--keep DIR] [--listed]
 
 CHECKER is the other checker's binary (`CHECKER verify CLAIM CERTIFICATE --json`). With PROVER, small claims of many kinds
 are proven first; without it only those of specs/worked-example are mutated. Every difference in the verdict, the exit code or
 the error code of an answer is kept in a folder of its own and printed; one that rounding explains is called `rounding`, see
-`compared`. What is proven with a timeout depends on the machine, everything else on the seed alone.
+`compared`. With --listed the certificates of certificates/README.md are compared as they are. What is proven with a timeout depends on the machine, everything else on the seed alone.
 """
 
 import argparse
@@ -14,6 +14,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import shutil
 import struct
 import subprocess
@@ -454,7 +455,6 @@ def mutate_json(rng, top, names):
 
 def mutate_text(rng, text):
     """One mutation of a claim, CSV or property."""
-    import re
     kind = rng.random()
     lines = text.split("\n")
     if kind < 0.55:
@@ -548,6 +548,7 @@ def main():
     parser.add_argument("--only", default="")
     parser.add_argument("--keep")
     parser.add_argument("--seconds", type=float, default=1e9)
+    parser.add_argument("--listed", action="store_true")
     options = parser.parse_args()
     rng = random.Random(options.seed)
     folder = options.keep or tempfile.mkdtemp(prefix="scalecheck-")
@@ -576,6 +577,14 @@ def main():
         return kind
 
     start = time.time()
+    if options.listed:
+        home = os.path.join(HERE, "..", "..")
+        for line in open(os.path.join(home, "certificates", "README.md")):
+            pair = re.match(r"\| `([^`]+)` \| `([^`]+)` \| [A-Z]+ ", line)
+            if pair:
+                note(pair[1], os.path.join(home, "specs", "claims", pair[2]), os.path.join(home, "certificates", pair[1]), None)
+        print(totals, dict(sorted(by_code.items())), f"{time.time() - start:.0f} s")
+        return 1 if totals["differ"] else 0
     if options.prover:
         for name, text, files in cases(rng):
             work = os.path.join(folder, "base", name)

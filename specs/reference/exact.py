@@ -74,7 +74,7 @@ def floor_to(value, bits):
 
 
 def nearest16(value):
-    """The nearest integer to value times 2^16; up if two are equally near."""
+    """The nearest integer to value ≥ 0 times 2^16; up if two are equally near."""
     return ((value.numerator << 17) + value.denominator) // (2 * value.denominator)
 
 

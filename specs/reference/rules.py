@@ -97,7 +97,7 @@ def box_limit(low, high):
     odd = 1
     for value in [*low, *high]:
         odd = lcm(odd, value.denominator // (value.denominator & -value.denominator))
-        if odd >= 1 << 48:
+        if odd >= 1 << 47:
             odd = 1
             break
     return limit([odd * v for v in low], [odd * v for v in high]) / odd
@@ -249,7 +249,8 @@ def weights_line(case, centre, p):
     l, u = case.bounds[p]
     result = []
     for c, a, b in zip(centre, l, u):
-        s = nearest16((abs(c + b) - abs(c + a)) / (b - a)) if b != a else 0
+        rise = (abs(c + b) - abs(c + a)) / (b - a) if b != a else ZERO
+        s = nearest16(rise) if rise >= 0 else -nearest16(-rise)
         slope = Fraction(s, SIXTEEN)
         result.append((s, max(abs(c + a) - slope * a, abs(c + b) - slope * b)))
     return result

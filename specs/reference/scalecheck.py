@@ -1,17 +1,15 @@
 #!/usr/bin/env python3
 """A second checker of certificates, written from the text of the specification alone.
 
-    python3 scalecheck.py CLAIM CERTIFICATE [--model FILE]
+    python3 scalecheck.py [--loose] CLAIM CERTIFICATE [--model FILE]
     python3 scalecheck.py --model FILE --property FILE CERTIFICATE
 
 The first line is the verdict: VERIFIED, REFUTED, REJECTED, MALFORMED, MISMATCH or LIMIT; for an error its message and
 code follow. Exit codes are 0, 10, 1, 2, 3 and 4. It needs Python 3.11 and nothing else.
 
-It computes with fractions and never rounds a bound. So it does not imitate calculus.md, section 5: its bounds are at
-least as tight as rounded ones, and what a checker that rounds verifies it verifies too, except where a default slope
-depends on a bound in its last digits, and in cases that are empty and not declared void, where tighter ends of a
-contradictory range may give a weaker line. It verifies more where rounding or the tails of widely spread weights cost
-the other checker its bound. The limit on work is not counted, and TOML is read as version 1.0. It is slow.
+It computes with fractions and never rounds a bound, so its bounds are at least as tight as those of calculus.md, section 5: it
+may accept what misses by rounding alone. With --loose every bound is weaker by 2^-36 of the numbers that it is made of, which
+is more than what rounding costs: what is accepted even then does not depend on it. Limits on work are not counted. It is slow.
 """
 
 import sys

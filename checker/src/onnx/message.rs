@@ -15,7 +15,7 @@ pub const OPERATOR_SET: Schema = Schema("operator set", &[1, 2], &[], &[], "unkn
 /// 1 nodes, 5 initializers, 11 inputs, 12 outputs. The shapes of inner tensors (13) are not needed.
 pub const GRAPH: Schema = Schema("graph", &[], &[1, 5, 11, 12], &[2, 10, 13, 16], "quantisation or sparse tensors");
 /// 3 name, 4 operator, 7 domain; 1 inputs, 2 outputs, 5 attributes.
-pub const NODE: Schema = Schema("node", &[3, 4, 7], &[1, 2, 5], &[6, 9, 10], "an overload");
+pub const NODE: Schema = Schema("node", &[3, 4, 7], &[1, 2, 5], &[6, 9], "an overload");
 /// 1 name, 2 float, 3 integer, 4 string, 5 tensor, 20 type; 7 floats, 8 integers.
 const ATTRIBUTE: Schema = Schema("attribute", &[1, 2, 3, 4, 5, 20], &[7, 8], &[13], "a graph, list or reference");
 /// 1 name, 2 type.
