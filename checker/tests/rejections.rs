@@ -1043,6 +1043,26 @@ fn rejects_multiplier_at_a_tensor_without_bounds() {
     assert_rejected(check_proof(proof), Code::ProofReference);
 }
 
+/// Also where a tree is large enough to be cut into parts that are checked at the same time.
+#[test]
+fn reports_the_first_error_of_a_tree_in_preorder() {
+    let inner = Files::new(CLAIM).statement().unwrap().network().nodes()[1].name.clone();
+    let split = json!({ "split": { "tensor": 0, "element": 0, "at": "0" } });
+    let (close, void) = (json!({ "close": [{}, {}] }), json!({ "void": { "tensor": 0, "element": 0 } }));
+    let unknown = json!([{ "tensor": 0, "multipliers": [[1, 0, 1, 0]] }]);
+    for count in [1, 40] {
+        let mut right = vec![split.clone()];
+        (1..count).for_each(|_| right.extend([close.clone(), split.clone()]));
+        right.extend([close.clone(), close.clone()]);
+        right[0]["refine"] = unknown.clone();
+        for (left, code) in [(&close, Code::ProofReference), (&void, Code::NotVoid)] {
+            let nodes = [&[split.clone(), left.clone()], &right[..]].concat();
+            let proof = changed(changed(proof(), "/nodes", json!(nodes)), "/tensors", json!(["h.pre", inner]));
+            assert_rejected(check_proof(proof), code);
+        }
+    }
+}
+
 #[test]
 fn rejects_arrays_in_place_of_objects() {
     for (old, new) in [("{\"tensor\":0}", "[0]"), ("\"close\":[{},{}]", "\"close\":[[],[]]")] {
