@@ -349,7 +349,7 @@ fn growth(random: &mut SmallRng, width: usize, depth: usize) {
     };
     let [checking] = medians(3, [&mut check]);
     let problem = problem(&load());
-    let text = parse(&written).expect("a certificate").answers.swap_remove(0).proof.expect("a proof");
+    let text = parse(&written, u64::MAX).expect("a certificate").answers.swap_remove(0).proof.expect("a proof");
     let proof = Proof::new(&text, &problem).expect("references that exist");
     let work = tree::walk(&problem, &proof, config.max_work).expect("a proof that is read").work;
     let (prove_unit, check_unit) = (proving / work as f64 * 1e9, checking / work as f64 * 1e9);

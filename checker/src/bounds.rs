@@ -19,8 +19,11 @@ impl Bounds {
     /// Bounds given as mantissas over `2^exp`, brought to the width of [`BOUND_BITS`] by rounding outward.
     pub fn new(exp: i32, lower: &[i128], upper: &[i128]) -> Result<Self> {
         let bits = lower.iter().chain(upper).map(|&m| bit_length(m)).max().unwrap_or(0);
-        // One bit is left for rounding up. All-zero bounds keep their exponent: there is nothing to scale.
-        let shift = if bits == 0 { 0 } else { i64::from(bits) - i64::from(BOUND_BITS - 1) };
+        if bits == 0 {
+            return Ok(Bounds { exp: BOUND_BITS as i32 - 2, lower: vec![0; lower.len()], upper: vec![0; upper.len()] });
+        }
+        // One bit is left for rounding up.
+        let shift = i64::from(bits) - i64::from(BOUND_BITS - 1);
         let (right, left) = (shift.max(0).unsigned_abs() as u32, shift.min(0).unsigned_abs() as u32);
         let narrow = |m: i128| i64::try_from(m).map_err(|_| too_wide());
         Ok(Bounds {

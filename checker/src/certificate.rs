@@ -5,7 +5,7 @@
 
 use crate::error::{Code, Error, Result, ensure, error};
 use crate::number::{Rational, parse_rational};
-use crate::problem::Problem;
+use crate::problem::{Halfspace, Problem};
 use crate::rules::relu::SLOPE_BITS;
 use flate2::read::MultiGzDecoder;
 use serde::de::value::MapAccessDeserializer;
@@ -18,14 +18,16 @@ use std::io::Read;
 pub const FORMAT: &str = "scale-certificate/1";
 
 /// Declares types of the certificate's text: JSON objects with these fields and no others. One marked `= default` may
-/// be absent. serde by itself would also read an array, by the order of the fields.
+/// be absent, but not `null`. serde by itself would also read an array, by the order of the fields.
 macro_rules! text_types {
     ($($(#[$doc:meta])* $name:ident {$($(#[$field_doc:meta])* $field:ident: $type:ty $(= $default:ident)?),* $(,)?})*) => {$(
         $(#[$doc])*
         #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
         #[serde(deny_unknown_fields, remote = "Self")]
         pub struct $name {$(
-            $(#[$field_doc])* $(#[serde($default, skip_serializing_if = "is_default")])? pub $field: $type,
+            $(#[$field_doc])*
+            $(#[serde($default, skip_serializing_if = "is_default", deserialize_with = "Given::given")])?
+            pub $field: $type,
         )*}
 
         impl Serialize for $name {
@@ -50,6 +52,29 @@ macro_rules! text_types {
             }
         }
     )*};
+}
+
+/// Reads a value whose key is there. Of an `Option` serde would take `null` for a missing key.
+trait Given<'de>: Sized {
+    fn given<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error>;
+}
+
+impl<'de, T: Deserialize<'de>> Given<'de> for Option<T> {
+    fn given<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        T::deserialize(deserializer).map(Some)
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Given<'de> for Vec<T> {
+    fn given<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        Self::deserialize(deserializer)
+    }
+}
+
+impl<'de> Given<'de> for usize {
+    fn given<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        Self::deserialize(deserializer)
+    }
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -185,6 +210,13 @@ pub fn parse(bytes: &[u8], max_memory: u64) -> Result<Certificate> {
     if certificate.format != FORMAT {
         return Err(malformed(format!("format `{}` is not known; this checker reads `{FORMAT}`", certificate.format)));
     }
+    let linked = certificate.links.iter().flat_map(|link| [&link.claim.sha256, &link.certificate.sha256]);
+    for digest in [&certificate.claim, &certificate.model].into_iter().chain(&certificate.data).chain(linked) {
+        let fits = digest.len() == 64 && digest.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        let message = || format!("`{digest}` is no SHA-256: 64 lower-case hexadecimal digits are needed");
+        ensure(fits, Code::CertificateFormat, message())?;
+    }
+    certificate.answers.iter().try_for_each(Answer::is_one)?;
     Ok(certificate)
 }
 
@@ -200,6 +232,16 @@ fn memory(json: &[u8]) -> u64 {
         _ => 1,
     };
     json.iter().map(cost).sum()
+}
+
+impl Answer {
+    /// An error unless this is one answer.
+    fn is_one(&self) -> Result<()> {
+        let given = [self.proof.is_some(), self.witness.is_some(), self.served_by.is_some(), self.chain.is_some()];
+        let message = "an answer is exactly one of `proof`, `witness`, `served_by` and `chain`";
+        let one = given.into_iter().filter(|given| *given).count() == 1;
+        ensure(one, Code::CertificateFormat, message).map_err(|e| e.within(&format!("row {}", self.row)))
+    }
 }
 
 /// Slopes for one ReLU, over 2^[`SLOPE_BITS`]; an inner `None` asks for the default.
@@ -385,8 +427,11 @@ impl Resolver<'_> {
             known((cell < cells.len() && closed.insert(cell)).then_some(()), message)?;
             let rows = cells[cell].rows.len();
             let weights = entry.weights.clone().unwrap_or_else(|| vec![1]);
-            let valid = weights.len() == rows && weights.iter().all(|w| (0..1 << 16).contains(w));
-            let message = format!("cell {cell} needs {rows} weights, each from 0 to 65535");
+            let fits = |(&w, row): (&i64, &Halfspace)| {
+                (0..1 << 16).contains(&w) && row.terms.iter().all(|(_, a)| a.checked_mul(w).is_some())
+            };
+            let valid = weights.len() == rows && weights.iter().zip(&cells[cell].rows).all(fits);
+            let message = format!("cell {cell} needs {rows} weights, each from 0 to 65535, of products below 2^63");
             ensure(valid, Code::CellWeights, message)?;
             let hints = self.hints(entry.slopes, &entry.multipliers, &entry.duals)?;
             Ok(Close { cell, weights, hints })

@@ -14,7 +14,7 @@ use crate::certificate::{LinkText, LinkedFileText, StepText};
 use crate::claim::{Claim, Setting, Site};
 use crate::error::{Code, Error, Result, ensure, error};
 use crate::number::{Rational, approximate};
-use crate::verify::{Config, SettingReport, Statement, digest, folder, read, verify_in};
+use crate::verify::{Config, RowVerdict, SettingReport, Statement, digest, folder, read, verify_in};
 use crate::vnnlib::Region;
 use num::Zero;
 use std::collections::HashMap;
@@ -82,8 +82,14 @@ impl Links {
         let report = verify_in(&statement, &certificate, &folder(&certificate_path), config, self, note, |_, _| ())
             .map_err(|e| e.within(&certificate_path.display().to_string()))?;
         self.depth -= 1;
+        // A file with a bad answer is not believed in part.
+        let mut verdicts = report.settings.iter().flat_map(|setting| &setting.rows);
+        let believed = !verdicts.any(|(_, verdict)| matches!(verdict, RowVerdict::Rejected(_)));
         let established = |row: usize| {
             let of = |setting: &SettingReport| {
+                if !believed {
+                    return None;
+                }
                 let found = setting.rows.binary_search_by_key(&row, |(row, _)| *row).ok();
                 found.and_then(|position| setting.rows[position].1.established().cloned())
             };

@@ -139,7 +139,6 @@ fn show(file: &str, config: &Config, json: bool) -> Result<(String, u8)> {
                 Kind::Witness(values) => json!({ "witness": values }),
                 Kind::Served(by) => json!({ "served_by": by }),
                 Kind::Chain(steps) => json!({ "chain": steps }),
-                Kind::Malformed => json!({ "malformed": true }),
             };
             object["setting"] = setting.into();
             object["row"] = row.into();
@@ -184,7 +183,6 @@ fn show(file: &str, config: &Config, json: bool) -> Result<(String, u8)> {
             Kind::Witness(values) => format!("witness of {values} values"),
             Kind::Served(by) => format!("served by the proof of setting {by}"),
             Kind::Chain(steps) => format!("chain of {steps} steps"),
-            Kind::Malformed => "no answer that a checker accepts".to_owned(),
         };
         text += &format!("setting {setting}, row {row}: {what}\n");
     }

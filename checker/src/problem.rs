@@ -247,7 +247,8 @@ impl Changed {
                 located(one, message.to_owned())
             })?;
             let elements = network.nodes()[node].elements();
-            let map = one.ladder.truncation(one.cutoff, elements).map_err(|message| located(one, message))?;
+            let map = one.ladder.truncation(one.cutoff, elements);
+            let map = map.map_err(|message| Error { code: Code::ClaimShape, ..located(one, message) })?;
             if maps.insert(node, map.map(Arc::new)).is_some() {
                 return Err(located(one, "it is truncated twice".to_owned()));
             }
@@ -509,13 +510,12 @@ impl<'a> Builder<'a> {
                     };
                     op.map(|op| self.push(&mut problem, node, op))
                 }
-                network::Op::Affine { terms: all, bias } => {
+                network::Op::Affine { terms: all, .. } => {
                     if self.twin {
                         let varying = all.iter().filter_map(|(p, w)| base[*p].map(|p| (p, Arc::clone(w)))).collect();
-                        let same_centre = bias.is_none() && all.len() == 1;
-                        base[node] = self.affine(&mut problem, varying, same_centre, |problem, op| {
-                            self.push_base(problem, node, op)
-                        });
+                        let centre = &self.centres[node];
+                        base[node] =
+                            affine(&mut problem, varying, centre, |problem, op| self.push_base(problem, node, op));
                     }
                     let moved = |(p, w): &Term| deviation[*p].map(|p| (p, Arc::clone(w)));
                     let others = self.other_terms(node).unwrap_or(all);
@@ -528,17 +528,12 @@ impl<'a> Builder<'a> {
                             difference.ok_or_else(|| error(Code::LimitSize, "a weight is out of range"))?;
                         terms.extend(base[*p].zip(difference).map(|(p, difference)| (p, Arc::new(difference))));
                     }
-                    let changed = self.weights(&mut problem, node, all, &entries, &deviation)?;
-                    // A bias, or a term that nothing perturbed reaches, moves the centre; so does what weights add. The
-                    // centre of a change says itself whether it is the same.
-                    let same_centre = match (&terms[..], self.change_before(node)) {
-                        _ if !self.twin => bias.is_none() && all.len() == 1 && changed.is_none(),
-                        (_, None) => true,
-                        ([(from, _)], Some(k)) => problem.tensors[*from].centre.plus(&k.negated()).is_zero(),
-                        _ => false,
+                    terms.extend(self.weights(&mut problem, node, all, &entries, &deviation)?);
+                    let centre = match self.change_before(node) {
+                        _ if !self.twin => self.centres[node].clone(),
+                        change => change.unwrap_or_else(|| Exact::zeros(tensor.elements())),
                     };
-                    terms.extend(changed);
-                    self.affine(&mut problem, terms, same_centre, |problem, op| self.push(problem, node, op))
+                    affine(&mut problem, terms, &centre, |problem, op| self.push(problem, node, op))
                 }
             };
             if position.is_none() && self.change_before(node).is_some_and(|k| !k.is_zero()) {
@@ -622,19 +617,21 @@ impl<'a> Builder<'a> {
             let mut position: Vec<Option<usize>> = vec![None; network.nodes().len()];
             position[0] = Some(input);
             for (node, tensor) in network.nodes().iter().enumerate().skip(1) {
-                let op = match &tensor.op {
+                let name = format!("{prefix}{}", tensor.name);
+                let push = |problem: &mut Problem, op| {
+                    let centre = centres[node].clone();
+                    problem.tensors.push(Tensor { name: name.clone(), op, centre, clip: None });
+                    problem.tensors.len() - 1
+                };
+                position[node] = match &tensor.op {
                     network::Op::Input => None,
-                    network::Op::Relu(from) => position[*from].map(Op::Relu),
+                    network::Op::Relu(from) => position[*from].map(|from| push(&mut problem, Op::Relu(from))),
                     network::Op::Affine { terms, .. } => {
                         let terms = terms.iter().filter_map(|(p, w)| Some((position[*p]?, Arc::clone(w))));
-                        Some(terms.collect::<Vec<Term>>()).filter(|terms| !terms.is_empty()).map(Op::Affine)
+                        affine(&mut problem, terms.collect(), &centres[node], push)
                     }
                 };
-                let Some(op) = op else { continue };
-                let name = format!("{prefix}{}", tensor.name);
-                position[node] = Some(problem.tensors.len());
-                problem.names.insert(name.clone(), problem.tensors.len());
-                problem.tensors.push(Tensor { name, op, centre: centres[node].clone(), clip: None });
+                problem.names.extend(position[node].map(|t| (name, t)));
             }
             ends.push((position[end].ok_or_else(|| self.fixed(output))?, &centres[end]));
         }
@@ -731,27 +728,6 @@ impl<'a> Builder<'a> {
         let (name, centre) = (self.network.nodes()[node].name.clone(), self.centres[node].clone());
         problem.tensors.push(Tensor { name, op, centre, clip: None });
         problem.tensors.len() - 1
-    }
-
-    /// Appends an affine tensor, or finds a simpler one with the same deviation: the identity of a tensor is that
-    /// tensor, and the identity of an affine tensor with another centre has that tensor's terms.
-    fn affine(
-        &self,
-        problem: &mut Problem,
-        terms: Vec<Term>,
-        same_centre: bool,
-        push: impl FnOnce(&mut Problem, Op) -> usize,
-    ) -> Option<usize> {
-        let terms = match &terms[..] {
-            [] => return None,
-            [(from, linear)] if linear.is_identity() => match &problem.tensors[*from].op {
-                _ if same_centre => return Some(*from),
-                Op::Affine(earlier) => earlier.clone(),
-                _ => terms,
-            },
-            _ => terms,
-        };
-        Some(push(problem, Op::Affine(terms)))
     }
 
     /// What changed weights add to the tensor of `node`, if any of them is perturbed.
@@ -872,6 +848,26 @@ impl<'a> Builder<'a> {
         let within = |end: &Rational, x: &[Rational]| x.iter().zip(&k).map(|(x, k)| end - x - k).collect();
         (within(low, highest), within(high, lowest))
     }
+}
+
+/// Appends an affine tensor of this centre, or finds a simpler one with the same deviation: the identity of a tensor of the
+/// same centre is that tensor, and the identity of an affine tensor of another centre has that tensor's terms.
+fn affine(
+    problem: &mut Problem,
+    terms: Vec<Term>,
+    centre: &Exact,
+    push: impl FnOnce(&mut Problem, Op) -> usize,
+) -> Option<usize> {
+    let terms = match &terms[..] {
+        [] => return None,
+        [(from, linear)] if linear.is_identity() => match &problem.tensors[*from] {
+            tensor if tensor.centre.plus(&centre.negated()).is_zero() => return Some(*from),
+            Tensor { op: Op::Affine(earlier), .. } => earlier.clone(),
+            _ => terms,
+        },
+        _ => terms,
+    };
+    Some(push(problem, Op::Affine(terms)))
 }
 
 /// The rows of the coarse map, over an output tensor of `len` elements.

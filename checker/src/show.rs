@@ -13,8 +13,6 @@ pub enum Kind {
     Served(usize),
     /// A chain of so many steps.
     Chain(usize),
-    /// None of these, or several: no checker accepts it.
-    Malformed,
 }
 
 /// The size of a proof.
@@ -36,18 +34,18 @@ pub struct Shape {
 }
 
 impl Kind {
+    /// Of an answer that was read, which has exactly one of these.
     pub fn of(answer: &Answer) -> Kind {
-        match answer {
-            Answer { proof: Some(proof), witness: None, served_by: None, chain: None, .. } => {
-                Kind::Proof(Shape::of(proof))
-            }
-            Answer { proof: None, witness: Some(witness), served_by: None, chain: None, .. } => {
-                let perturbed = witness.perturbation.iter().flatten().map(Vec::len).sum::<usize>();
-                Kind::Witness(perturbed + witness.input.as_ref().map_or(0, Vec::len))
-            }
-            Answer { proof: None, witness: None, served_by: Some(by), chain: None, .. } => Kind::Served(*by),
-            Answer { proof: None, witness: None, served_by: None, chain: Some(steps), .. } => Kind::Chain(steps.len()),
-            _ => Kind::Malformed,
+        if let Some(proof) = &answer.proof {
+            return Kind::Proof(Shape::of(proof));
+        }
+        if let Some(witness) = &answer.witness {
+            let perturbed = witness.perturbation.iter().flatten().map(Vec::len).sum::<usize>();
+            return Kind::Witness(perturbed + witness.input.as_ref().map_or(0, Vec::len));
+        }
+        match answer.served_by {
+            Some(by) => Kind::Served(by),
+            None => Kind::Chain(answer.chain.as_ref().map_or(0, Vec::len)),
         }
     }
 }

@@ -42,10 +42,21 @@ impl Dyadic {
 }
 
 /// Exact constants: stored floats stay dyadic, quotients and claim numbers are rationals.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub enum Values {
     Dyadic(Vec<Dyadic>),
     Rational(Vec<Rational>),
+}
+
+/// The same numbers, however they are stored.
+impl PartialEq for Values {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Values::Dyadic(a), Values::Dyadic(b)) => a == b,
+            (Values::Rational(a), Values::Rational(b)) => a == b,
+            _ => self.len() == other.len() && (0..self.len()).all(|i| self.get(i) == other.get(i)),
+        }
+    }
 }
 
 impl Values {

@@ -190,6 +190,25 @@ fn a_link_that_is_not_verified_establishes_nothing() {
     let empty = files.statement("ab").header("tests");
     files.certificate("ab", &empty);
     assert_eq!(files.refused(UNIT, OUTPUT, "9", &["ab", "bc"]), Code::ChainLink);
+    // A good answer beside a bad one is not believed.
+    for (tolerance, good) in [("9", true), ("1/4", false)] {
+        let second = format!("{OUTPUT}[[setting]]\ntolerance = 9\n[[setting]]\n");
+        let link = files.claim("ab", ["a", "b"], UNIT, &second, tolerance);
+        let clean = link.clean(&[0]).next().unwrap().unwrap();
+        let answer = |setting: usize| {
+            let proof = Some(default_proof(link.network(), &link.problem(setting, 0, &clean).unwrap()));
+            Answer { setting, proof, ..Answer::default() }
+        };
+        let mut certificate = link.header("tests");
+        certificate.answers = vec![answer(0), answer(1)];
+        files.certificate("ab", &certificate);
+        let statement = files.claim("ac", ["a", "c"], UNIT, OUTPUT, "9");
+        let chain = files.chain(&statement, &["ab", "bc"]);
+        match good {
+            true => assert_eq!(files.check(&statement, &chain).unwrap().verdict(), Verdict::Verified),
+            false => assert_eq!(files.rejection(&statement, &chain), Code::ChainLink),
+        }
+    }
 }
 
 #[test]

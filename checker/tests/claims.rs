@@ -241,6 +241,9 @@ fn rows_are_a_list_or_a_range() {
         "\"3-6\"",
         "\"..\"",
         "\"0..1000000000\"",
+        "\"+0..1\"",
+        "\"4294967296..4294967297\"",
+        "[0x1]",
         "[]",
         "[-1]",
         "3",
@@ -340,6 +343,7 @@ fn spatial_axes_are_one_or_two_and_at_most_all() {
         assert_error("spatial = 1", &format!("spatial = {bad}"), Code::ClaimShape, 7);
     }
     assert_error("shape = [1, 4], spatial = 1", "shape = [4], spatial = 2", Code::ClaimShape, 7);
+    assert_error("shape = [1, 4], spatial = 1", "shape = [0, 4], spatial = 1", Code::ClaimValue, 7);
     parse_claim(&replaced("shape = [1, 4], spatial = 1", "shape = [4]"));
 }
 
@@ -678,7 +682,10 @@ fn a_coarse_map_by_scale_names_rungs_in_order() {
         problem(&network(), &claim, x).unwrap();
     }
     for (bad, code) in [
-        (scale.to_owned(), Code::ClaimShape),
+        (scale.to_owned(), Code::ClaimMissingKey),
+        // Details have no coordinates as outputs, and without a scale there is nothing between two rungs.
+        ("scale = { family = \"haar\", shape = [4] }, seen = 2".into(), Code::ClaimValue),
+        ("scale = { family = \"none\" }, seen = 1".into(), Code::ClaimValue),
         (format!("{scale}, seen = 2, hidden = 2"), Code::ClaimShape),
         (format!("{scale}, seen = 4, hidden = 2"), Code::ClaimShape),
         (format!("{scale}, seen = 3"), Code::ClaimShape),
@@ -699,15 +706,13 @@ fn a_coarse_map_by_scale_names_rungs_in_order() {
 fn bands_that_do_not_fit_the_output_or_hold_nothing_are_errors() {
     const COARSE: &str = "{ groups = [[0, 1], [2, 3]], reduce = \"mean\" }";
     for bad in [
-        // Another size; details have no coordinates as outputs; what is finer than one element; no scale.
+        // Another size; what is finer than one element; modes that do not span.
         "scale = { family = \"block-mean\", shape = [8] }, seen = 2",
         "scale = { family = \"groups\", levels = [[[0, 4]]] }, seen = 1",
         "scale = { family = \"pca\", modes = [[1, 1]] }, seen = 1",
-        "scale = { family = \"haar\", shape = [4] }, seen = 2",
         "scale = { family = \"block-mean\", shape = [4] }, hidden = 1",
         "scale = { family = \"pca\", modes = [[1, 1, 1, 1]] }, hidden = 1",
         "scale = { family = \"pca\", modes = [[1, 1, 1, 1]] }, seen = 0",
-        "scale = { family = \"none\" }, seen = 1",
     ] {
         let error = assert_problem_error(COARSE, &format!("{{ {bad} }}"), Code::ClaimShape);
         assert!(error.place.contains("[output] coarse"), "{error}");
@@ -746,6 +751,7 @@ fn changes_of_weights_have_a_kind_of_error_and_no_scale() {
         ("weights = \"some\"\nerror = \"absolute\"", Code::ClaimValue, 6),
         ("weights = []\nerror = \"absolute\"", Code::ClaimValue, 6),
         ("weights = [1]\nerror = \"absolute\"", Code::ClaimValue, 6),
+        ("weights = [\"w\", \"b\", \"w\"]\nerror = \"absolute\"", Code::ClaimValue, 6),
         ("error = \"absolute\"", Code::ClaimMissingKey, 5),
         ("weights = \"all\"\nerror = \"absolute\"\nscale = { family = \"none\" }", Code::ClaimMissingKey, 5),
         ("weights = \"all\"\nerror = \"absolute\"\nsite = \"input\"", Code::ClaimMissingKey, 5),
@@ -856,7 +862,7 @@ fn what_modes_that_do_not_span_leave_out_is_no_coarse_map() {
 fn a_setting_cannot_set_the_cutoff_of_a_plain_box() {
     let text = replaced("family = \"haar\", shape = [1, 4], spatial = 1, cutoff = 4", "family = \"none\"");
     let text = text.replace("[\"1/32\", \"1e-2\"]", "1").replace("tolerance = \"3/4\"\n", "");
-    for (key, good) in [("cutoff = 2\n", false), ("", true)] {
+    for (key, good) in [("cutoff = 2\n", false), ("seen = 2\n", false), ("", true)] {
         let found = parse("claim.toml", &format!("{text}[[setting]]\n{key}tolerance = 1\n"));
         match good {
             true => assert_eq!(found.map(|claim| claim.settings.len()), Ok(1)),

@@ -118,6 +118,9 @@ fn the_numbers_of_atoms_that_are_kept_fall() {
     assert_eq!(ladder(&scale("[3, 1, 0]")).rungs(), [0, 1, 2, 3]);
     // There are three atoms.
     assert_error(&scale("[4, 1]"), Code::ClaimShape);
+    // A vector has nothing to transpose.
+    let bounds = "bounds = { file = \"b.npy\", transpose = false }, nested = [1]";
+    assert_error(&scale("[1]").replace("nested = [1]", bounds), Code::ClaimUnknownKey);
 }
 
 #[test]

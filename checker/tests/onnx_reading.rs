@@ -555,6 +555,47 @@ fn rejects_data_in_two_places_or_in_the_place_of_another_type() {
     assert_error(graph_with_tensor(misplaced), Code::OnnxFormat);
 }
 
+/// Readers differ about them: some cut them to the type.
+#[test]
+fn rejects_integers_that_their_type_does_not_hold() {
+    let stored = |kind: i64, value: i64| {
+        graph_with_tensor(Message::default().int(1, 1).int(2, kind).packed_ints(5, &[value]).text(8, "c"))
+    };
+    for (kind, good, bad) in [
+        (2, [0, 255], [-1, 256]),
+        (3, [-128, 127], [-129, 128]),
+        (6, [i32::MIN.into(), i32::MAX.into()], [i64::from(i32::MIN) - 1, 1 << 31]),
+        (10, [0, 0x8000], [-1, 1 << 16]),
+    ] {
+        good.into_iter().for_each(|value| assert_eq!(run(stored(kind, value), &["0"]).len(), 1));
+        bad.into_iter().for_each(|value| drop(assert_error(stored(kind, value), Code::OnnxFormat)));
+    }
+}
+
+#[test]
+fn rejects_a_graph_without_outputs_and_more_outputs_of_a_node_than_it_has() {
+    let none = Model::new(&[1]).node("Relu", &["x"], "y");
+    assert_eq!(support::code(read(&none.bytes())), Code::OnnxFormat);
+    let dropout = |outputs: &[&str]| {
+        let node =
+            outputs.iter().fold(Message::default().text(1, "x").text(4, "Dropout"), |node, out| node.text(2, out));
+        let mut model = Model::new(&[1]);
+        model.graph = model.graph.message(1, &node);
+        model.output("y")
+    };
+    assert!(read(&dropout(&["y", "mask"]).bytes()).is_ok());
+    assert_eq!(support::code(read(&dropout(&["y", "mask", "more"]).bytes())), Code::OnnxUnsupported);
+}
+
+#[test]
+fn rejects_an_attribute_of_no_stated_type_with_two_values() {
+    let value = Message::default().text(1, "axis").int(3, 0).int(8, 1);
+    let node = Message::default().text(1, "x").text(2, "y").text(4, "Flatten").message(5, &value);
+    let mut model = Model::new(&[1]);
+    model.graph = model.graph.message(1, &node);
+    assert_error(model, Code::OnnxFormat);
+}
+
 #[test]
 fn rejects_attribute_whose_value_is_not_of_its_stated_type() {
     let attribute = Message::default().text(1, "axis").int(3, 0).int(8, 1).int(20, 7);

@@ -365,7 +365,11 @@ fn claims_that_do_not_fit_are_refused() {
         format!("[[truncate]]\nsite = \"{site}\"\nscale = {scale}\n")
     };
     assert_refused(&format!("{region}{}{output}", truncate("h7", 2)), Code::ClaimTensor);
-    assert_refused(&format!("{region}{}{output}", truncate("h1", 3)), Code::ClaimTensor);
+    assert_refused(&format!("{region}{}{output}", truncate("h1", 3)), Code::ClaimShape);
+    let wavelet = truncate("h1", 2).replace("\"block-mean\"", "\"wavelet\", filters = \"cdf-5-3\"");
+    assert_refused(&format!("{region}{wavelet}{output}"), Code::ClaimValue);
+    let setting = "[output]\n[[setting]]\ntolerance = 1\namplitude = 1\n";
+    assert_refused(&format!("{region}{}{setting}", truncate("h1", 2)), Code::ClaimValue);
     assert_refused(&format!("{region}{}{}{output}", truncate("h1", 2), truncate("h1", 2)), Code::ClaimTensor);
     assert_refused(&format!("replace = \"short.onnx\"\n{region}{}{output}", truncate("h1", 2)), Code::ClaimTensor);
 }

@@ -625,9 +625,54 @@ fn rejects_digest_list_of_another_length_or_spelling() {
     let files = with_data("[1]");
     let original = certificate(&files, &[]);
     let digest = original["data"][0].clone();
-    for data in [json!([]), json!([digest, digest]), json!([digest.as_str().unwrap().to_uppercase()])] {
+    let check = |data: Value| {
         let bytes = changed(original.clone(), "/data", data).to_string();
-        assert_error(check_bytes(&files, bytes.as_bytes(), &Config::default()), Code::DataMismatch);
+        check_bytes(&files, bytes.as_bytes(), &Config::default())
+    };
+    for data in [json!([]), json!([digest, digest]), json!(["0".repeat(64)])] {
+        assert_error(check(data), Code::DataMismatch);
+    }
+    let upper = digest.as_str().unwrap().to_uppercase();
+    for wrong in [upper.as_str(), "", "0", &"0".repeat(63), &"0".repeat(65), &"g".repeat(64), &"é".repeat(32)] {
+        assert_error(check(json!([wrong])), Code::CertificateFormat);
+    }
+}
+
+#[test]
+fn the_form_is_checked_before_the_digests() {
+    let original: Value = serde_json::from_str(&text()).unwrap();
+    let other = changed(original.clone(), "/model", json!("0".repeat(64)));
+    assert_error(check_text(&other.to_string()), Code::ModelMismatch);
+    for (pointer, wrong) in [("/answers/0", json!({ "row": 0 })), ("/claim", json!("")), ("/answers/0/row", json!(-1))]
+    {
+        assert_error(check_text(&changed(other.clone(), pointer, wrong).to_string()), Code::CertificateFormat);
+    }
+}
+
+#[test]
+fn rejects_null_in_place_of_a_key_that_is_left_out() {
+    let certificate: Value = serde_json::from_str(&text()).unwrap();
+    for (parent, key) in [
+        ("", "links"),
+        ("/answers/0", "setting"),
+        ("/answers/0", "witness"),
+        ("/answers/0", "served_by"),
+        ("/answers/0", "chain"),
+        ("/answers/0/proof", "slopes"),
+        ("/answers/0/proof", "refine"),
+        ("/answers/0/proof/nodes/0", "split"),
+        ("/answers/0/proof/nodes/0", "close"),
+        ("/answers/0/proof/nodes/0", "void"),
+        ("/answers/0/proof/nodes/0/refine/0", "rows"),
+        ("/answers/0/proof/nodes/0/refine/0", "side"),
+        ("/answers/0/proof/nodes/0/refine/0", "slopes"),
+        ("/answers/0/proof/nodes/0/refine/0", "duals"),
+        ("/answers/0/proof/nodes/0/close/0", "cell"),
+        ("/answers/0/proof/nodes/0/close/0", "weights"),
+    ] {
+        let mut damaged = certificate.clone();
+        damaged.pointer_mut(parent).unwrap()[key] = Value::Null;
+        assert_error(check_text(&damaged.to_string()), Code::CertificateFormat);
     }
 }
 
@@ -1010,6 +1055,26 @@ fn rejects_multiplier_at_a_tensor_without_bounds() {
     let mut proof = changed(proof(), "/tensors", json!(["h.pre", inner]));
     proof["nodes"][0]["refine"][0]["multipliers"] = json!([[1, 0, 1, 0]]);
     assert_rejected(check_proof(proof), Code::ProofReference);
+}
+
+/// Also where a tree is large enough to be cut into parts that are checked at the same time.
+#[test]
+fn reports_the_first_error_of_a_tree_in_preorder() {
+    let inner = Files::new(CLAIM).statement().unwrap().network().nodes()[1].name.clone();
+    let split = json!({ "split": { "tensor": 0, "element": 0, "at": "0" } });
+    let (close, void) = (json!({ "close": [{}, {}] }), json!({ "void": { "tensor": 0, "element": 0 } }));
+    let unknown = json!([{ "tensor": 0, "multipliers": [[1, 0, 1, 0]] }]);
+    for count in [1, 40] {
+        let mut right = vec![split.clone()];
+        (1..count).for_each(|_| right.extend([close.clone(), split.clone()]));
+        right.extend([close.clone(), close.clone()]);
+        right[0]["refine"] = unknown.clone();
+        for (left, code) in [(&close, Code::ProofReference), (&void, Code::NotVoid)] {
+            let nodes = [&[split.clone(), left.clone()], &right[..]].concat();
+            let proof = changed(changed(proof(), "/nodes", json!(nodes)), "/tensors", json!(["h.pre", inner]));
+            assert_rejected(check_proof(proof), code);
+        }
+    }
 }
 
 #[test]

@@ -31,9 +31,7 @@ fn tells_the_kinds_of_answers_apart() {
     let witness = Some(WitnessText { perturbation: Some(vec![vec!["0".into(); 3]; 2]), input: None });
     let chain = Some(vec![StepText::default()]);
     let of = |answer: Answer| Kind::of(&answer);
-    assert_eq!(of(Answer { witness: witness.clone(), ..Answer::default() }), Kind::Witness(6));
+    assert_eq!(of(Answer { witness, ..Answer::default() }), Kind::Witness(6));
     assert_eq!(of(Answer { served_by: Some(2), ..Answer::default() }), Kind::Served(2));
-    assert_eq!(of(Answer { chain: chain.clone(), ..Answer::default() }), Kind::Chain(1));
-    assert_eq!(of(Answer { chain, witness, ..Answer::default() }), Kind::Malformed);
-    assert_eq!(of(Answer::default()), Kind::Malformed);
+    assert_eq!(of(Answer { chain, ..Answer::default() }), Kind::Chain(1));
 }

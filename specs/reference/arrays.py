@@ -28,7 +28,7 @@ def read_array(data, tensor):
     """(shape, values) of the only or the named array of a file."""
     if data[:6] == b"\x93NUMPY":
         if tensor is not None:
-            raise Fault("claim-value", "a .npy file has no named tensors")
+            raise Fault("data", "a .npy file has no named tensors")
         return read_npy(data)
     return read_safetensors(data, tensor)
 
@@ -82,7 +82,7 @@ def read_safetensors(data, tensor):
     entries = [(n, v) for n, v in header if n != "__metadata__"]
     if tensor is None:
         if len(entries) != 1:
-            raise Fault("claim-missing-key", "which tensor of the .safetensors file")
+            raise Fault("data", "which tensor of the .safetensors file")
         chosen = entries[0][1]
     else:
         found = [v for n, v in entries if n == tensor]

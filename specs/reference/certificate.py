@@ -11,7 +11,7 @@ import rules
 from claim import Claim, digest, read_file
 from exact import Fault, ONE, Vector, ZERO, parse_number
 from ladders import KERNELS
-from problem import Problem, dot, evaluate, prepare, winner
+from problem import Problem, dot, evaluate, winner
 
 LARGEST = 2 ** 29
 # What a byte of the text counts in memory; any other counts one.
@@ -48,6 +48,9 @@ def parse_json(data):
     def number(text):
         raise malformed(f"the number {text}")
 
+    def whole(text):
+        return number(text) if text == "-0" else int(text)
+
     def pairs(items):
         result = dict(items)
         if len(result) != len(items):
@@ -55,7 +58,8 @@ def parse_json(data):
         return result
 
     try:
-        return json.loads(data.decode("utf-8"), parse_float=number, parse_constant=number, object_pairs_hook=pairs)
+        return json.loads(data.decode("utf-8"), parse_int=whole, parse_float=number, parse_constant=number,
+                          object_pairs_hook=pairs)
     except (ValueError, RecursionError) as error:
         raise malformed(str(error))
 
@@ -73,7 +77,7 @@ def record(value, needed, optional=()):
 
 
 def text(value):
-    if type(value) is not str:
+    if type(value) is not str or any("\ud800" <= c <= "\udfff" for c in value):
         raise malformed("not a string")
     return value
 
@@ -118,8 +122,6 @@ def form(data):
             record(side, ("file", "sha256"))
             text(side["file"])
             digits(side["sha256"])
-    if len(top.get("links", [])) > 256:
-        raise Fault("limit-size", "more than 256 links")
     items(top["answers"], answer_form)
     return top
 
@@ -131,6 +133,8 @@ def answer_form(a):
     for kind in ("proof", "witness", "served_by", "chain"):
         if kind in a:
             part_form(kind, a[kind])
+    if sum(kind in a for kind in ("proof", "witness", "served_by", "chain")) != 1:
+        raise malformed("an answer that is not one of proof, witness, served_by and chain")
 
 
 def part_form(kind, value):
@@ -213,8 +217,8 @@ class Item:
 class Proof:
     """All references are resolved before the tree is walked."""
 
-    def __init__(self, value, problem):
-        self.problem = problem
+    def __init__(self, value, problem, loose):
+        self.problem, self.loose = problem, loose
         bits = value["slope_bits"]
         if bits > 16:
             raise Fault("slope-range", "slope_bits above 16")
@@ -228,8 +232,6 @@ class Proof:
             result = {}
             for s in slope_set:
                 tensor = self.tensor(s["tensor"])
-                if tensor in result:
-                    raise Fault("proof-reference", "a tensor twice in a slope set")
                 size = problem.nodes[tensor].size
                 lists = []
                 for key in ("upper", "lower"):
@@ -241,6 +243,8 @@ class Proof:
                     if any(not -1 <= v <= 1 << bits for v in s[key]):
                         raise Fault("slope-range", "a slope outside of its range")
                     lists.append([v if v < 0 else v << (16 - bits) for v in s[key]])
+                if tensor in result:
+                    raise Fault("proof-reference", "a tensor twice in a slope set")
                 result[tensor] = tuple(lists)
             self.slopes.append(result)
         self.refine = [self.refinement(r) for r in value.get("refine", [])]
@@ -293,62 +297,61 @@ class Proof:
 
     def node(self, n):
         node = Item()
+        node.refine = [self.refinement(r) for r in n.get("refine", [])]
         if not ("split" in n or "close" in n or "void" in n) or ("void" in n and ("split" in n or "close" in n)):
             raise Fault("tree-node", "a node has none of split, close and void, or void beside another")
-        node.refine = [self.refinement(r) for r in n.get("refine", [])]
         node.split = node.void = None
-        node.close = []
         if "split" in n:
             tensor = self.tensor(n["split"]["tensor"])
-            theta = parse_number(n["split"]["at"])
+            element, theta = self.element(tensor, n["split"]["element"]), parse_number(n["split"]["at"])
             if theta is None:
                 raise Fault("proof-reference", "a threshold that is not readable")
-            node.split = tensor, self.element(tensor, n["split"]["element"]), theta
+            node.split = tensor, element, theta
         if "void" in n:
             tensor = self.tensor(n["void"]["tensor"])
             node.void = tensor, self.element(tensor, n["void"]["element"])
-        if "close" in n:
-            cells = self.problem.cells
-            named = [c["cell"] for c in n["close"] if "cell" in c]
-            if named and len(named) != len(n["close"]):
+        node.close = []
+        entries, cells = n.get("close", []), self.problem.cells
+        named = any("cell" in c for c in entries)
+        if "close" in n and not named and len(entries) != len(cells):
+            raise Fault("proof-reference", "not one entry a cell")
+        for k, c in enumerate(entries):
+            entry = Item()
+            if named and "cell" not in c:
                 raise Fault("proof-reference", "only some entries name a cell")
-            if not named and len(n["close"]) != len(cells):
-                raise Fault("proof-reference", "not one entry a cell")
-            if len(set(named)) != len(named) or any(c >= len(cells) for c in named):
+            entry.cell = c.get("cell", k)
+            if entry.cell >= len(cells) or any(e.cell == entry.cell for e in node.close):
                 raise Fault("proof-reference", "a cell named twice, or that does not exist")
-            for k, c in enumerate(n["close"]):
-                entry = Item()
-                entry.cell = c.get("cell", k)
-                halfspaces = cells[entry.cell].halfspaces
-                if "weights" in c:
-                    if len(c["weights"]) != len(halfspaces) or any(not 0 <= w <= 65535 for w in c["weights"]):
-                        raise Fault("cell-weights", "weights")
-                    entry.weights = c["weights"]
-                elif len(halfspaces) == 1:
-                    entry.weights = [1]
-                else:
-                    raise Fault("cell-weights", "no weights")
-                if any(abs(w * a) >= 2 ** 63 for w, (row, _, _) in zip(entry.weights, halfspaces) for a in row.values()):
-                    raise Fault("cell-weights", "a product outside of 64 bits")
-                node.close.append(self.extra(entry, c))
+            halfspaces = cells[entry.cell].halfspaces
+            entry.weights = c.get("weights", [1])
+            if len(entry.weights) != len(halfspaces) or any(not 0 <= w <= 65535 for w in entry.weights):
+                raise Fault("cell-weights", "weights")
+            if any(abs(w * a) >= 2 ** 63 for w, (row, _, _) in zip(entry.weights, halfspaces) for a in row.values()):
+                raise Fault("cell-weights", "a product outside of 64 bits")
+            node.close.append(self.extra(entry, c))
         return node
+
+    def complete(self):
+        """Every split has two children, and there is a tree."""
+        open_cases = 0
+        for node in self.nodes:
+            open_cases = max(open_cases, 1) + (1 if node.split is not None else -1)
+        if open_cases or not self.nodes:
+            raise Fault("tree-truncated", "there are no nodes, or they end inside of a tree")
 
     def check(self):
         """Rule 4.7. Returns the tolerance that the proof establishes (None unless a tolerance is claimed)."""
         problem = self.problem
-        root = rules.Case(problem)
-        refine_all(root, self.refine)
-        if not self.nodes:
-            raise Fault("tree-truncated", "there are no nodes")
+        self.complete()
+        root = rules.Case(problem, self.loose)
+        self.refine_all(root, self.refine)
         at, excluded, worst = 0, set(), {}
         while at < len(self.nodes):
-            if len(excluded) == len(problem.cells):
-                raise Fault("tree-trailing", "a tree after all cells are excluded")
+            first = at == 0
             at, closed = self.tree(root, at)
             fresh = set(closed) - excluded
-            if excluded is not None and at and not fresh and self.first_done:
+            if not first and not fresh:
                 raise Fault("tree-trailing", "a tree excludes no cell that earlier trees leave")
-            self.first_done = True
             for cell in fresh:
                 worst[cell] = closed[cell]
             excluded |= fresh
@@ -362,25 +365,23 @@ class Proof:
                 result = max(result, problem.setting.value + slack / problem.cells[cell].scale)
         return result
 
-    first_done = False
-
     def tree(self, root, at):
         """Walks one tree. Returns where the next begins, and the excluded cells with their worst slacks."""
         problem = self.problem
         excluded = {cell: None for cell in range(len(problem.cells))}
         stack = [(root.child(), {})]
         while stack:
-            if at >= len(self.nodes):
-                raise Fault("tree-truncated", "the nodes end inside of a tree")
             case, closed = stack.pop()
             node = self.nodes[at]
             at += 1
-            refine_all(case, node.refine)
+            self.refine_all(case, node.refine)
             if node.void is not None:
                 if not rules.void(case, *node.void):
                     raise Fault("not-void", "no contradiction is known")
                 continue
             closed = dict(closed)
+            if node.close:
+                rules.prepare(case, node.close)
             for entry in node.close:
                 bound, closes = rules.close(case, problem.cells[entry.cell], entry)
                 if closes:
@@ -399,13 +400,12 @@ class Proof:
                     excluded[cell] = closed[cell]
         return at, excluded
 
-
-def refine_all(case, refinements):
-    start = 0
-    for i in range(1, len(refinements) + 1):
-        if i == len(refinements) or refinements[i].tensor != refinements[start].tensor:
-            rules.refine(case, refinements[start:i])
-            start = i
+    def refine_all(self, case, refinements):
+        start = 0
+        for i in range(1, len(refinements) + 1):
+            if i == len(refinements) or refinements[i].tensor != refinements[start].tensor:
+                rules.refine(case, refinements[start:i])
+                start = i
 
 
 # ---- witnesses ----
@@ -559,53 +559,47 @@ class Result:
 class Check:
     """A claim with its certificate."""
 
-    def __init__(self, claim, path, depth=0, data=None):
-        self.claim, self.depth = claim, depth
+    def __init__(self, claim, path, loose=False, above=None, data=None):
+        self.claim, self.loose = claim, loose
+        self.depth = above.depth + 1 if above else 0
+        self.known = above.known if above else {}     # checks of links, by the SHA-256 of claim and certificate
         self.folder = os.path.dirname(path)
         self.top = form(read_file(path) if data is None else data)
 
     def run(self):
+        """certificate-format.md, Order of errors."""
         self.digests()
-        self.claim.understand()
-        prepare(self.claim)
         self.read_links()
         claim, answers = self.claim, {}
         for a in self.top["answers"]:
-            if sum(k in a for k in ("proof", "witness", "served_by", "chain")) != 1:
-                raise malformed("an answer that is not one of proof, witness, served_by and chain")
             key = a.get("setting", 0), a["row"]
-            if key[0] >= len(claim.settings) or key[1] not in claim.rows or key in answers:
+            if key[0] >= len(claim.settings) or key[1] not in set(claim.row_numbers()) or key in answers:
                 raise Fault("certificate-row", f"setting {key[0]}, row {key[1]}")
             answers[key] = a
-            setting = claim.settings[key[0]]
-            if "proof" in a and setting.kind == "reaches":
-                raise malformed("a proof of a setting with reaches")
-            if "witness" in a:
-                about_input = claim.regions or setting.kind == "property"
-                w = a["witness"]
-                if ("perturbation" in w) != bool(setting.entries) or ("input" in w) != about_input:
-                    raise malformed("a witness of the wrong kind")
-        self.rows_are_fit()
         self.results = {}
-        for later in (False, True):
-            for key, a in answers.items():
-                if ("served_by" in a) == later:
-                    try:
-                        self.results[key] = self.answer(key, a)
-                    except Fault as fault:
-                        if fault.verdict != "REJECTED":
-                            raise
-                        self.results[key] = Result("REJECTED", fault=fault)
+        for row in claim.row_numbers():
+            claim.read_row(row)
+            for number, setting in enumerate(claim.settings):
+                if setting.kind != "property":
+                    claim.fit(setting)
+                problem = Problem(claim, setting, row)
+                a = answers.get((number, row))
+                if a is not None and "served_by" not in a:
+                    self.settle((number, row), lambda: self.answer(setting, row, a, problem))
+            for number, setting in enumerate(claim.settings):
+                a = answers.get((number, row))
+                if a is not None and "served_by" in a:
+                    self.settle((number, row), lambda: self.served(setting, row, a["served_by"], answers))
         return self.verdict()
 
-    def rows_are_fit(self):
-        """An error in one row or setting is an error of the whole claim: ties for the winner."""
-        claim = self.claim
-        for setting in claim.settings:
-            if setting.kind == "winner":
-                for region in claim.rows.values():
-                    values = evaluate(claim.ops, region.lower, setting.needed)[setting.output].fractions()
-                    winner([dot(g, values) for g in setting.rows])
+    def settle(self, key, check):
+        """One answer; an error of another class than rejected ends the check."""
+        try:
+            self.results[key] = check()
+        except Fault as fault:
+            if fault.verdict != "REJECTED":
+                raise
+            self.results[key] = Result("REJECTED", fault=fault)
 
     def digests(self):
         claim, top = self.claim, self.top
@@ -618,9 +612,15 @@ class Check:
 
     def read_links(self):
         self.links = []
+        if len(self.top.get("links", [])) > 256:
+            raise Fault("limit-size", "more than 256 links")
         for link in self.top.get("links", []):
-            if self.depth >= 8:
-                raise Fault("limit-size", "chains of chains are too deep")
+            key = link["claim"]["sha256"], link["certificate"]["sha256"]
+            if key in self.known:
+                self.links.append(self.known[key])
+                continue
+            if self.depth >= 8 or len(self.known) >= 1024:
+                raise Fault("limit-size", "chains of chains are too deep, or refer to too many others")
             paths, contents = [], []
             for side in ("claim", "certificate"):
                 path = os.path.join(self.folder, link[side]["file"])
@@ -629,26 +629,23 @@ class Check:
                     raise Fault("link-mismatch", f"{path} has another SHA-256")
                 paths.append(path)
                 contents.append(content)
-            claim = Claim(paths[0])
-            check = Check(claim, paths[1], self.depth + 1, contents[1])
+            check = Check(Claim(paths[0]), paths[1], self.loose, self, contents[1])
             check.run()
+            self.known[key] = check
             self.links.append(check)
 
-    def answer(self, key, a):
-        number, row = key
-        claim, setting = self.claim, self.claim.settings[number]
+    def answer(self, setting, row, a, problem):
         if "proof" in a:
-            return Result("VERIFIED", Proof(a["proof"], Problem(claim, setting, row)).check())
+            if setting.kind == "reaches":
+                raise malformed("a proof of a setting with reaches")
+            return Result("VERIFIED", Proof(a["proof"], problem, self.loose).check())
         if "witness" in a:
-            moved = witness(claim, setting, row, a["witness"])
+            moved = witness(self.claim, setting, row, a["witness"])
             return Result("REACHED" if setting.kind == "reaches" else "REFUTED", change=moved)
-        if "chain" in a:
-            return Result("VERIFIED", self.chain(setting, row, a["chain"]))
-        return Result("VERIFIED", self.served(setting, row, a["served_by"]))
+        return Result("VERIFIED", self.chain(setting, row, a["chain"]))
 
-    def served(self, t, row, number):
+    def served(self, t, row, number, answers):
         """Rule 4.10."""
-        answers = {(a.get("setting", 0), a["row"]): a for a in self.top["answers"]}
         a = answers.get((number, row))
         fail = lambda why: Fault("served-by", why)
         if number >= len(self.claim.settings) or a is None or not ("proof" in a or "chain" in a):
@@ -665,14 +662,18 @@ class Check:
             raise fail("another kind of statement")
         if s.kind == "tolerance" and result.tolerance > t.value:
             raise fail("the other proof establishes less")
-        return result.tolerance
+        return Result("VERIFIED", result.tolerance)
 
     def chain(self, t, row, steps):
         """Rule 4.12."""
         claim = self.claim
         fail = lambda why: Fault("chain-link", why)
-        if t.kind != "tolerance" or claim.other is None or claim.truncates or not steps:
+        if claim.other is None or claim.truncates or not steps:
             raise fail("this claim has no chain")
+        if len(steps) > 64:
+            raise Fault("limit-size", "a chain of more than 64 steps")
+        if t.kind != "tolerance":
+            raise fail("this setting has no tolerance")
         model, total = claim.model_digest, ZERO
         region = claim.rows[row]
         for k, step in enumerate(steps):
@@ -703,7 +704,7 @@ class Check:
                     if name is not None and name != "input" and name not in c.other.names:
                         raise fail("a name that the other model has not")
             result = link.results.get(key)
-            if result is None or result.verdict != "VERIFIED" or s.kind != "tolerance":
+            if result is None or result.verdict != "VERIFIED" or s.kind != "tolerance" or link.faults:
                 raise fail("no verified tolerance")
             inner = other.rows[key[1]]
             if len(inner.lower) != len(region.lower) or any(
@@ -720,7 +721,7 @@ class Check:
     def verdict(self):
         """certificate-format.md, Verdicts."""
         claim = self.claim
-        self.faults = [r.fault for r in self.results.values() if r.fault]
+        self.faults = {key: r.fault for key, r in self.results.items() if r.fault}
         if self.faults:
             return "REJECTED"
         verdicts = []

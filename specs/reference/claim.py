@@ -4,15 +4,15 @@ import hashlib
 import os
 import re
 import tomllib
-import unicodedata
 from fractions import Fraction
 from math import prod
 
 import vnnlib
 from arrays import read_array
-from exact import Fault, ONE, ZERO, parse_number
-from ladders import KERNELS, Ladder, MODES
+from exact import Fault, ONE, ZERO, is_plain, parse_number
+from ladders import Ladder, MODES, check_levels
 from onnx_reader import Model
+from problem import fit_copy, prepare
 
 COUNT = 2 ** 32
 
@@ -45,15 +45,66 @@ class TomlFloat:
     """Any TOML float: an error wherever a number is wanted."""
 
 
-STRINGS = re.compile(r"""\"\"\"(?:\\.|[^\\])*?\"\"\"|'''.*?'''|"(?:\\.|[^"\\\n])*"|'[^'\n]*'|#[^\n]*""", re.DOTALL)
+TOKEN = re.compile(r"""(?P<text>\"{3}(?:\\.|[^\\])*?\"{3,5}|'{3}.*?'{3,5}|"(?:\\.|[^"\\\n])*"|'[^'\n]*')"""
+                   r"""|(?P<comment>\#[^\n]*)|(?P<line>\r?\n)|(?P<blank>[ \t]+)|(?P<word>[^\s"'#=,\[\]{}]+)|(?P<sign>.)""", re.DOTALL)
+OTHER_BASE = re.compile(r"0(?:x[0-9A-Fa-f](?:_?[0-9A-Fa-f])*|o[0-7](?:_?[0-7])*|b[01](?:_?[01])*)\Z")
+NO_SECONDS = re.compile(r"((?:[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt])?[0-9]{2}:[0-9]{2})(Z|z|[+-][0-9]{2}:[0-9]{2})?\Z")
+
+
+def escapes(text):
+    """A string of TOML 1.1 by the escapes of TOML 1.0."""
+    if text[0] == "'":
+        return text
+    return re.sub(r"\\(?:(e)|x([0-9A-Fa-f]{2})|.)", lambda m: "\\u001b" if m[1] else "\\u00" + m[2] if m[2] else m[0], text, flags=re.DOTALL)
+
+
+def toml_1_0(text):
+    """TOML 1.1 written as TOML 1.0, which is all that tomllib reads: inline tables on several lines, with comments and a
+    comma at the end, the escapes \\e and \\xHH, and times without seconds. Integers in other bases than 10 become floats:
+    both are no numbers in a claim."""
+    tokens = [(m.lastgroup, m[0]) for m in TOKEN.finditer(text)]
+    if any(kind == "sign" and word in "\"'" for kind, word in tokens):
+        return text     # a string without an end: no TOML of any version
+    result, open_brackets, last, before = [], [], "", ""
+    for k, (kind, word) in enumerate(tokens):
+        inside = open_brackets[-1:] == ["{"]
+        if kind in ("comment", "line"):
+            fits = inside and not last.endswith(".") and not next_solid(tokens, k).startswith(".")
+            plain = kind == "line" or not re.search(r"[\x00-\x08\x0a-\x1f\x7f]", word.rstrip("\r"))
+            result.append(" " if fits and plain else word)
+            continue
+        if kind == "blank":
+            result.append(word)
+            continue
+        if kind == "text":
+            word = escapes(word)
+        elif kind == "word" and last in ("=", "[", ","):
+            if OTHER_BASE.match(word):
+                word = "0.0"
+            elif NO_SECONDS.match(word):
+                word = NO_SECONDS.sub(r"\1:00\2", word)
+        elif kind == "word" and re.match(r"[0-9]{4}-[0-9]{2}-[0-9]{2}\Z", last) and NO_SECONDS.match(word):
+            word = NO_SECONDS.sub(r"\1:00\2", word)
+        elif word in ("{", "["):
+            open_brackets.append(word)
+        elif word in ("}", "]"):
+            if word == "}" and inside and last == "," and before not in ("{", ","):
+                result[max(i for i, part in enumerate(result) if part == ",")] = " "
+            if open_brackets:
+                open_brackets.pop()
+        result.append(word)
+        before, last = last, word
+    return "".join(result)
+
+
+def next_solid(tokens, k):
+    return next((word for kind, word in tokens[k + 1:] if kind not in ("comment", "line", "blank")), "")
 
 
 def read_toml(data, path):
-    # tomllib does not tell in which base an integer is written
-    if re.search(r"[=\[,]\s*0[xob]", STRINGS.sub('""', decode(data, path))):
-        raise Fault("claim-value", f"{path}: an integer that is not in base 10")
+    text = decode(data, path).removeprefix("\ufeff")
     try:
-        return tomllib.loads(decode(data, path), parse_float=lambda text: TomlFloat())
+        return tomllib.loads(toml_1_0(text), parse_float=lambda text: TomlFloat())
     except tomllib.TOMLDecodeError as error:
         raise Fault("claim-syntax", f"{path}: {error}")
     except RecursionError:
@@ -63,15 +114,14 @@ def read_toml(data, path):
 def string(value):
     if type(value) is not str:
         raise Fault("claim-value", f"{value!r} is not a string")
-    for c in value:
-        if c == "`" or unicodedata.category(c) in ("Cc", "Cf", "Zl", "Zp"):
-            raise Fault("claim-value", "a string with a backtick or an invisible character")
+    if not is_plain(value):
+        raise Fault("claim-value", "a string with a backtick or an invisible character")
     return value
 
 
 def number(value):
     """claim-format.md, Numbers."""
-    if type(value) is int and abs(value) < 2 ** 63:
+    if type(value) is int and len(str(value)) <= 4096:
         return Fraction(value)
     if type(value) is str:
         result = parse_number(value)
@@ -84,6 +134,14 @@ def not_negative(value):
     result = number(value)
     if result < 0:
         raise Fault("claim-value", f"{value!r} is negative")
+    return result
+
+
+def distinct(value):
+    """Counts in increasing order, each named once."""
+    result = tuple(sorted(array(value, count)))
+    if len(set(result)) != len(result):
+        raise Fault("claim-value", "a number given twice")
     return result
 
 
@@ -107,30 +165,34 @@ def flag(value):
     return value
 
 
-class Table:
-    """A table of which every key must be read."""
+STATEMENTS = ("tolerance", "decision", "reaches")
 
-    def __init__(self, value, where):
+
+class Table:
+    """A table of which every key must be known: that is checked before any value is read."""
+
+    def __init__(self, value, where, keys=None):
         if type(value) is not dict:
             raise Fault("claim-value", f"{where} is not a table")
-        self.value, self.where, self.used = value, where, set()
+        self.value, self.where = value, where
+        if keys is not None:
+            self.only(keys)
+
+    def only(self, keys):
+        for key in self.value:
+            if key not in keys:
+                raise Fault("claim-unknown-key", f"{self.where}: {key}")
 
     def __contains__(self, key):
         return key in self.value
 
     def get(self, key, reader, default=None):
-        self.used.add(key)
         return reader(self.value[key]) if key in self.value else default
 
     def need(self, key, reader):
         if key not in self.value:
             raise Fault("claim-missing-key", f"{self.where}: {key}")
         return self.get(key, reader)
-
-    def finish(self):
-        for key in self.value:
-            if key not in self.used:
-                raise Fault("claim-unknown-key", f"{self.where}: {key}")
 
 
 class Scale:
@@ -175,24 +237,24 @@ class Claim:
         self.data = read_file(path)
         self.digest = digest(self.data)
         self.files = []          # (path, digest) of `data`, in order
+        self.rows, self.cut = {}, []
         self.seen_files = {}
-        top = Table(read_toml(self.data, path), "the claim")
-        self.model_path = model_path or self.resolve(self.folder, top.need("model", string))
-        top.get("model", string)
+        top = Table(read_toml(self.data, path), "the claim", ("model", "property", "replace", "truncate", "inputs", "perturb", "output", "setting"))
         self.replace = None
         self.truncates = []
         self.property = None
         if "property" in top:
-            self.property_file = self.resolve(self.folder, top.need("property", string))
             for key in ("inputs", "perturb", "replace", "truncate", "output", "setting"):
                 if key in top:
                     raise Fault("claim-missing-key", "a table beside property")
-            top.finish()
-            self.property = True
-            self.read_model()
+            self.model_path = model_path or self.resolve(self.folder, top.need("model", string))
+            top.get("model", string)
+            self.property_file = self.resolve(self.folder, top.need("property", string))
             self.read_property()
+            self.read_model()
+            self.fit_property()
             return
-        self.read_tables(top)
+        self.read_tables(top, model_path)
 
     @staticmethod
     def of_property(model_path, path):
@@ -202,10 +264,10 @@ class Claim:
         claim.files, claim.seen_files = [], {}
         claim.model_path, claim.property_file = model_path, path
         claim.replace, claim.truncates = None, []
-        claim.property = True
-        claim.read_model()
         claim.read_property()
+        claim.read_model()
         claim.digest = claim.files[0][1]
+        claim.fit_property()
         return claim
 
     @staticmethod
@@ -216,19 +278,11 @@ class Claim:
         self.model_data = read_file(self.model_path)
         self.model_digest = digest(self.model_data)
         self.model = Model(self.model_data)
-        self.other = Model(self.replace) if self.replace is not None else None
 
     def read_property(self):
         self.property_data = read_file(self.property_file)
         self.files = [(self.property_file, digest(self.property_data))]
         self.property = vnnlib.read(decode(self.property_data, self.property_file), len(self.property_data))
-
-    def understand(self):
-        """What is done after the digests are compared: the model and the data must fit the claim."""
-        if self.property is not None:
-            self.fit_property()
-        else:
-            self.fit()
 
     def fit_property(self):
         model = self.model
@@ -243,11 +297,13 @@ class Claim:
         setting = Setting()
         setting.kind, setting.entries, setting.output, setting.coarse = "property", [], output, None
         setting.tensor = None
+        setting.needed = model.ancestors(output)
         self.settings = [setting]
         self.rows = {r: Region(list(region.lower), list(region.upper))
                      for r, region in enumerate(self.property.regions)}
-        self.regions, self.valid = False, None
+        self.regions, self.valid, self.cut = False, None, []
         self.other, self.other_digest = None, None
+        prepare(self)
 
     # ---- files ----
 
@@ -266,12 +322,10 @@ class Claim:
         if type(value) is str:
             name = string(value)
         else:
-            table = Table(value, "a file")
-            name = table.need("file", string)
+            table = Table(value, "a file", ("file", "tensor") + (("transpose",) if transpose else ()))
             tensor = table.get("tensor", string)
-            if transpose:
-                turned = table.get("transpose", flag, False)
-            table.finish()
+            turned = table.get("transpose", flag, False)
+            name = table.need("file", string)
         _, data = self.named_file(folder, name)
         shape, values = read_array(data, tensor)
         return shape, values, turned
@@ -299,27 +353,39 @@ class Claim:
 
     # ---- ladders ----
 
-    def ladder(self, table):
-        """The ladder that a scale names, by its keys or by a file."""
+    def ladder(self, value, others=()):
+        """The ladder that a scale names, by its keys or by a file, and the table, which may have other keys besides."""
+        table = Table(value, "scale")
         if "ladder" in table:
-            if "family" in table:
-                raise Fault("claim-missing-key", "ladder beside family")
+            table.only(("ladder",) + others)
             path, data = self.named_file(self.folder, table.need("ladder", string))
             inner = Table(read_toml(data, path), path)
+            ladder = self.family(inner, os.path.dirname(path), ("made",))
             inner.get("made", string)
-            ladder = self.family(inner, os.path.dirname(path))
-            inner.finish()
-            return ladder
-        return self.family(table, self.folder)
+            if ladder.family == "none":
+                raise Fault("claim-value", "the family none is no ladder")
+            return ladder, table
+        return self.family(table, self.folder, others), table
 
-    def family(self, t, folder):
+    KEYS = {
+        "none": (), "block-mean": ("shape", "spatial"), "haar": ("shape", "spatial"), "wavelet": ("shape", "spatial", "filters"),
+        "dct": ("shape", "spatial", "matrix"), "groups": ("levels", "shape"), "pca": ("modes",), "matrix": ("modes", "generator"),
+        "dictionary": ("atoms", "levels", "nested", "bounds", "residual"),
+    }
+
+    def family(self, t, folder, others):
         family = t.need("family", string)
+        if family not in self.KEYS:
+            raise Fault("claim-value", f"the family {family}")
+        t.only(("family",) + self.KEYS[family] + (() if family == "none" else others))
         keys = {}
         if family in ("block-mean", "haar", "wavelet", "dct"):
-            shape = tuple(t.need("shape", lambda v: array(v, self.positive)))
+            shape = tuple(t.need("shape", lambda v: array(v, count)))
             spatial = t.get("spatial", count, min(2, len(shape)))
             if spatial not in (1, 2) or spatial > len(shape):
                 raise Fault("claim-shape", "spatial")
+            if 0 in shape:
+                raise Fault("claim-value", "a zero in a shape")
             keys.update(shape=shape, spatial=spatial)
         if family == "none" or family == "block-mean" or family == "haar":
             return Ladder(family, **keys)
@@ -327,17 +393,16 @@ class Claim:
             return Ladder(family, filters=t.need("filters", self.filters), **keys)
         if family == "dct":
             value = t.need("matrix", lambda v: v)
-            if type(value) is dict and ("vertical" in value or "horizontal" in value):
-                pair = Table(value, "matrix")
+            if type(value) is dict and "vertical" in value:
+                pair = Table(value, "matrix", ("vertical", "horizontal"))
                 v = self.matrix(pair.need("vertical", lambda v: v), folder)
                 matrix = self.matrix(pair.need("horizontal", lambda v: v), folder)
-                pair.finish()
             else:
                 matrix = self.matrix(value, folder)
-                v = matrix if spatial == 2 else None
+                v = matrix if spatial == 2 else ((ONE,),)
             return Ladder("dct", matrix=matrix, vertical=v, **keys)
         if family == "groups":
-            shape = t.get("shape", lambda v: tuple(array(v, self.positive)))
+            shape = t.get("shape", lambda v: tuple(array(v, count)))
             return Ladder("groups", shape=shape, levels=t.need("levels", self.levels))
         if family == "pca":
             return Ladder("pca", matrix=self.matrix(t.need("modes", lambda v: v), folder))
@@ -346,35 +411,40 @@ class Claim:
                 raise Fault("claim-missing-key", "one of modes and generator")
             kind = "modes" if "modes" in t else "generator"
             return Ladder(kind, matrix=self.matrix(t.need(kind, lambda v: v), folder))
-        if family == "dictionary":
-            bounds = t.get("bounds", lambda v: self.vector(v, folder))
-            if bounds is not None and any(b < 0 for b in bounds):
-                raise Fault("claim-value", "a negative bound")
-            matrix = self.matrix(t.need("atoms", lambda v: v), folder)
-            if ("levels" in t) == ("nested" in t):
-                raise Fault("claim-missing-key", "one of levels and nested")
-            if "levels" in t:
-                levels = t.need("levels", self.levels)
-            else:
-                nested = t.need("nested", lambda v: array(v, count))
-                if any(b >= a for a, b in zip(nested, nested[1:])):
-                    raise Fault("ladder-nesting", "counts that do not fall")
-                if nested[0] > len(matrix[0]):
-                    raise Fault("claim-shape", "more atoms than there are")
-                levels = tuple(tuple((j,) for j in range(n)) for n in nested)
-            residual = t.need("residual", not_negative)
-            return Ladder("dictionary", matrix=matrix, levels=levels, bounds=bounds, residual=residual)
-        raise Fault("claim-value", f"the family {family}")
+        if ("levels" in t) == ("nested" in t):
+            raise Fault("claim-missing-key", "one of levels and nested")
+        nested = None
+        if "levels" in t:
+            levels = t.need("levels", self.levels)
+            check_levels(levels)
+        else:
+            nested = t.need("nested", lambda v: tuple(array(v, self.kept)))
+            if any(b >= a for a, b in zip(nested, nested[1:])):
+                raise Fault("ladder-nesting", "counts that do not fall")
+            levels = None
+        residual = t.need("residual", not_negative)
+        bounds = t.get("bounds", lambda v: self.vector(v, folder))
+        if bounds is not None and any(b < 0 for b in bounds):
+            raise Fault("claim-value", "a negative bound")
+        matrix = self.matrix(t.need("atoms", lambda v: v), folder)
+        return Ladder("dictionary", matrix=matrix, levels=levels, nested=nested, bounds=bounds, residual=residual)
 
     @staticmethod
-    def positive(value):
-        if count(value) < 1:
-            raise Fault("claim-value", "a zero in a shape")
+    def kept(value):
+        if count(value) > 2 ** 20:
+            raise Fault("claim-shape", "more atoms than are read")
         return value
 
     @staticmethod
     def levels(value):
-        return tuple(array(value, lambda level: tuple(array(level, lambda g: tuple(array(g, count))))))
+        return tuple(array(value, lambda level: tuple(array(level, Claim.items))))
+
+    @staticmethod
+    def items(value):
+        result = distinct(value)
+        if result[-1] >= 2 ** 20:
+            raise Fault("claim-shape", "an item that no tensor has")
+        return result
 
     @staticmethod
     def filters(value):
@@ -383,127 +453,109 @@ class Claim:
                 raise Fault("claim-value", f"the filters {value}")
             (low, a, s), (dual, b, t) = FILTERS[value]
             return tuple(Fraction(v, a) for v in low), tuple(Fraction(v, b) for v in dual), (s, t)
-        table = Table(value, "filters")
+        table = Table(value, "filters", ("low", "dual", "start"))
 
         def start(v):
-            if type(v) is not int or abs(v) > 64:
+            result = number(v)
+            if result.denominator != 1:
                 raise Fault("claim-value", "the start of a filter")
-            return v
+            return result.numerator
 
-        low = tuple(table.need("low", lambda v: array(v, number)))
-        dual = tuple(table.need("dual", lambda v: array(v, number)))
         starts = tuple(table.need("start", lambda v: array(v, start)))
-        table.finish()
         if len(starts) != 2:
             raise Fault("claim-value", "two starts")
-        if len(low) > 64 or len(dual) > 64:
+        low = tuple(table.need("low", lambda v: array(v, number)))
+        dual = tuple(table.need("dual", lambda v: array(v, number)))
+        if max(len(low), len(dual), abs(starts[0]), abs(starts[1])) > 64:
             raise Fault("ladder-nesting", "filters that are too long")
         return low, dual, starts
 
-    def scale(self, value, rungs=True):
-        """`rungs`: True for cutoff and seen, "cutoff" for a cutoff alone, None for neither."""
-        t = Table(value, "scale")
-        ladder = self.ladder(t)
-        cutoff = seen = None
-        if rungs and ladder.family != "none":
-            cutoff = t.need("cutoff", count)
-            if rungs is True:
-                seen = t.get("seen", count)
-        t.finish()
-        return Scale(ladder, cutoff, seen)
+    def scale(self, value):
+        ladder, t = self.ladder(value, ("cutoff", "seen"))
+        if ladder.family == "none":
+            return Scale(ladder, None, None)
+        scale = Scale(ladder, t.need("cutoff", count), t.get("seen", count))
+        self.rungs(scale)
+        return scale
 
     # ---- tables ----
 
-    def read_tables(self, top):
-        inputs = Table(top.need("inputs", lambda v: v), "[inputs]")
+    def read_tables(self, top, model_path):
+        inputs = Table(top.need("inputs", lambda v: v), "[inputs]", ("point", "file", "rows", "box", "radius", "valid"))
+        output = Table(top.need("output", lambda v: v), "[output]", ("tensor", "coarse") + STATEMENTS)
         self.read_inputs(inputs)
-        replace = top.get("replace", string)
-        if replace is not None:
-            self.replace_path, data = self.named_file(self.folder, replace)
-            self.other_digest = digest(data)
-            self.replace = data
-        else:
-            self.other_digest = None
-        for t in top.get("truncate", lambda v: array(v, lambda t: Table(t, "[[truncate]]")), []):
-            site = t.need("site", string)
-            scale = self.scale(t.need("scale", lambda v: v), "cutoff")
-            t.finish()
-            if scale.ladder.family not in ("block-mean", "haar", "groups") + MODES:
-                raise Fault("claim-value", "a truncation of this family")
-            self.truncates.append((site, scale))
-        entries = []
-        tables = top.get("perturb", lambda v: array(v, lambda t: Table(t, "[[perturb]]")), [])
-        for t in tables:
-            entries.append(self.read_entry(t))
-        if not entries and replace is None and not self.truncates:
-            raise Fault("claim-missing-key", "perturb")
-        output = Table(top.need("output", lambda v: v), "[output]")
+        statement = self.statement(output)
+        self.other = self.other_digest = None
+        if "replace" in top:
+            _, data = self.named_file(self.folder, top.need("replace", string))
+            self.other_digest, self.other = digest(data), Model(data)
+        self.truncates = top.get("truncate", lambda v: array(v, self.read_truncate), [])
+        free = self.other is not None or self.truncates
         base = Setting()
-        base.entries = entries
+        base.entries = (top.get if free else top.need)("perturb", lambda v: array(v, self.read_entry)) or []
         base.tensor = output.get("tensor", string)
         base.coarse = output.get("coarse", self.coarse, ("identity",))
-        statement = self.statement(output)
-        output.finish()
-        settings = top.get("setting", lambda v: array(v, lambda t: Table(t, "[[setting]]")))
-        top.finish()
-        if settings is None:
-            if statement is None:
-                raise Fault("claim-missing-key", "one of tolerance, decision and reaches")
+        if (statement is None) != ("setting" in top):
+            raise Fault("claim-missing-key", "a statement in [output] or settings")
+        if statement is not None:
             base.kind, base.value = statement
             self.settings = [base]
         else:
-            if statement is not None:
-                raise Fault("claim-missing-key", "a statement in [output] beside settings")
-            self.settings = [self.read_setting(t, base) for t in settings]
-        for s in [base] + self.settings:
-            for e in s.entries:
-                if e.site is not None and e.scale.ladder.family != "none":
-                    self.rungs(e.scale)
-        self.regions = bool(self.radius is not None or self.box is not None or replace is not None or self.truncates)
-        if self.regions:
-            for s in self.settings:
-                if s.kind == "winner":
-                    raise Fault("claim-value", "a decision about regions")
-                if any(e.weights is not None for e in s.entries):
-                    raise Fault("claim-value", "perturbed weights over regions")
+            self.settings = top.need("setting", lambda v: array(v, lambda t: self.read_setting(t, base)))
+        self.valid = inputs.get("valid", self.range)
+        self.model_path = model_path or self.resolve(self.folder, top.need("model", string))
+        top.need("model", string)
+        self.regions = bool(self.radius is not None or self.box is not None or free)
+        if self.regions and any(s.kind == "winner" for s in self.settings):
+            raise Fault("claim-value", "a decision about regions")
         self.read_model()
+        prepare(self)
+        if self.csv_path is not None:
+            data = read_file(self.csv_path)
+            self.files.insert(0, (self.csv_path, digest(data)))
+            self.csv = csv_rows(decode(data, self.csv_path))
+
+    def read_truncate(self, value):
+        t = Table(value, "[[truncate]]", ("site", "scale"))
+        ladder, scale = self.ladder(t.need("scale", lambda v: v), ("cutoff",))
+        cutoff = scale.need("cutoff", count)
+        if ladder.family not in ("block-mean", "haar", "groups") + MODES:
+            raise Fault("claim-value", "a truncation of this family")
+        if not ladder.has_rung(cutoff):
+            raise Fault("claim-shape", "no rung")
+        return t.need("site", string), Scale(ladder, cutoff, None)
 
     def read_inputs(self, t):
-        given = [k for k in ("point", "file", "box") if k in t]
-        if len(given) != 1:
-            raise Fault("claim-missing-key", "one of point, file and box")
+        given = [k for k in ("point", "file", "rows", "box") if k in t]
+        if given not in (["point"], ["file", "rows"], ["box"]):
+            raise Fault("claim-missing-key", "one of point, file with rows, and box")
         self.point = t.get("point", lambda v: array(v, number))
-        self.input_rows, self.csv_data = None, None
         name = t.get("file", string)
-        if name is not None:
-            self.input_rows = t.need("rows", self.row_list)
-            path = self.resolve(self.folder, name)
-            data = read_file(path)
-            self.files.append((path, digest(data)))
-            self.csv_data, self.csv_path = data, path
-        elif "rows" in t:
-            raise Fault("claim-missing-key", "rows without file")
-        self.radius = t.get("radius", not_negative)
-        valid = t.get("valid", lambda v: array(v, number))
-        if valid is not None and (len(valid) != 2 or valid[0] > valid[1]):
-            raise Fault("claim-value", "valid")
-        self.valid = valid
+        self.csv_path = None if name is None else self.resolve(self.folder, name)
+        self.input_rows = t.get("rows", self.row_list)
         self.box = t.get("box", self.read_box)
-        if self.box is not None and self.radius is not None:
-            raise Fault("claim-missing-key", "radius with box")
-        if self.box == "valid" and valid is None:
+        if self.box == "valid" and "valid" not in t:
             raise Fault("claim-missing-key", "box = valid without valid")
-        t.finish()
+        if self.box is not None and "radius" in t:
+            raise Fault("claim-value", "radius with box")
+        self.radius = t.get("radius", not_negative)
+
+    @staticmethod
+    def range(value):
+        valid = array(value, number)
+        if len(valid) != 2 or valid[0] > valid[1]:
+            raise Fault("claim-value", "valid")
+        return valid
 
     @staticmethod
     def read_box(value):
-        if value == "valid":
+        if type(value) is str and string(value) == "valid":
             return value
-        t = Table(value, "box")
+        if type(value) is str:
+            raise Fault("claim-value", "box")
+        t = Table(value, "box", ("lower", "upper"))
         side = lambda v: array(v, number) if type(v) is list else number(v)
-        box = t.need("lower", side), t.need("upper", side)
-        t.finish()
-        return box
+        return t.need("lower", side), t.need("upper", side)
 
     @staticmethod
     def row_list(value):
@@ -512,36 +564,39 @@ class Claim:
             if not match:
                 raise Fault("claim-value", "rows")
             a, b = int(match[1]), int(match[2])
-            if not a < b or b - a > 2 ** 20 or b > COUNT:
+            if not a < b <= COUNT or b - a > 2 ** 20:
                 raise Fault("claim-value", "rows")
             return list(range(a, b))
-        rows = array(value, count)
-        if len(set(rows)) != len(rows):
-            raise Fault("claim-value", "a row named twice")
-        return rows
+        return list(distinct(value))
 
     @staticmethod
     def amplitudes(value):
         return array(value, not_negative) if type(value) is list else [not_negative(value)]
 
-    def read_entry(self, t):
+    @staticmethod
+    def enough(entry):
+        """As many amplitudes as the entry may have."""
+        bands = 1
+        if entry.site is not None and entry.scale.ladder.family in ("haar", "wavelet"):
+            bands = entry.scale.cutoff.bit_length() - 1
+        if len(entry.amplitudes) not in (1, bands):
+            raise Fault("claim-value", "a wrong number of amplitudes")
+
+    def read_entry(self, value):
+        t = Table(value, "[[perturb]]", ("site", "weights", "scale", "error", "amplitude"))
         entry = Entry()
-        if ("site" in t) == ("weights" in t):
-            raise Fault("claim-missing-key", "one of site and weights")
-        if "site" in t:
+        if "weights" not in t and "error" not in t:
             entry.site = t.need("site", string)
             entry.scale = self.scale(t.need("scale", lambda v: v))
-            if "error" in t:
-                raise Fault("claim-missing-key", "error with a site")
-        else:
-            if "scale" in t:
-                raise Fault("claim-missing-key", "scale with weights")
+        elif "weights" in t and "site" not in t and "scale" not in t:
             entry.weights = t.need("weights", self.weight_names)
             entry.error = t.need("error", string)
             if entry.error not in ("absolute", "relative"):
                 raise Fault("claim-value", "error")
+        else:
+            raise Fault("claim-missing-key", "either site and scale, or weights and error")
         entry.amplitudes = t.need("amplitude", self.amplitudes)
-        t.finish()
+        self.enough(entry)
         return entry
 
     @staticmethod
@@ -550,7 +605,10 @@ class Claim:
             if value != "all":
                 raise Fault("claim-value", "weights")
             return value
-        return array(value, string)
+        names = array(value, string)
+        if len(set(names)) != len(names):
+            raise Fault("claim-value", "a parameter named twice")
+        return names
 
     def coarse(self, value):
         if type(value) is str:
@@ -558,33 +616,33 @@ class Claim:
                 raise Fault("claim-value", "coarse")
             return ("identity",)
         t = Table(value, "coarse")
-        given = [k for k in ("groups", "matrix", "scale") if k in t]
-        if len(given) != 1:
-            raise Fault("claim-missing-key", "one of groups, matrix and scale")
-        if given[0] == "groups":
-            groups = tuple(t.need("groups", lambda v: array(v, lambda g: tuple(array(g, count)))))
-            reduce = t.need("reduce", string)
-            if reduce not in ("mean", "sum"):
-                raise Fault("claim-value", "reduce")
-            if any(len(set(g)) != len(g) for g in groups):
-                raise Fault("claim-value", "an element twice in a group")
-            result = ("groups", groups, reduce)
-        elif given[0] == "matrix":
-            result = ("matrix", self.matrix(t.need("matrix", lambda v: v), self.folder))
-        else:
-            scale = self.scale(t.need("scale", lambda v: v), None)
-            seen, hidden = t.get("seen", count), t.get("hidden", count)
-            if scale.ladder.family not in ("block-mean", "groups") + MODES:
+        if "scale" in t:
+            t.only(("scale", "seen", "hidden"))
+            ladder, _ = self.ladder(t.need("scale", lambda v: v))
+            if ladder.family not in ("block-mean", "groups") + MODES:
                 raise Fault("claim-value", "a coarse map of this family")
+            seen, hidden = t.get("seen", count), t.get("hidden", count)
+            if any(rung is not None and not ladder.has_rung(rung) for rung in (seen, hidden)):
+                raise Fault("claim-shape", "no rung")
             if seen is None and hidden is None:
                 raise Fault("claim-missing-key", "one of seen and hidden")
-            result = ("scale", scale.ladder, seen, hidden)
-        t.finish()
-        return result
+            if seen is not None and hidden is not None and not ladder.finer(seen, hidden):
+                raise Fault("claim-shape", "seen is not finer than hidden")
+            return "scale", ladder, seen, hidden
+        t.only(("groups", "reduce", "matrix"))
+        given = [k for k in ("groups", "reduce", "matrix") if k in t]
+        if given == ["matrix"]:
+            return "matrix", self.matrix(t.need("matrix", lambda v: v), self.folder)
+        if given != ["groups", "reduce"]:
+            raise Fault("claim-missing-key", "groups with reduce, matrix, or scale")
+        reduce = t.need("reduce", string)
+        if reduce not in ("mean", "sum"):
+            raise Fault("claim-value", "reduce")
+        return "groups", t.need("groups", lambda v: tuple(array(v, distinct))), reduce
 
     @staticmethod
     def statement(t):
-        given = [k for k in ("tolerance", "decision", "reaches") if k in t]
+        given = [k for k in STATEMENTS if k in t]
         if len(given) > 1:
             raise Fault("claim-missing-key", "several statements")
         if not given:
@@ -595,41 +653,44 @@ class Claim:
             return "winner", None
         return given[0], t.get(given[0], not_negative)
 
-    def read_setting(self, t, base):
+    def read_setting(self, value, base):
+        t = Table(value, "[[setting]]", ("tensor", "coarse", "scale", "cutoff", "seen", "amplitude") + STATEMENTS)
         setting = Setting()
-        setting.tensor = t.get("tensor", string, base.tensor)
-        setting.coarse = t.get("coarse", self.coarse, base.coarse)
         statement = self.statement(t)
         if statement is None:
             raise Fault("claim-missing-key", "one of tolerance, decision and reaches")
         setting.kind, setting.value = statement
+        setting.tensor = t.get("tensor", string, base.tensor)
+        setting.coarse = t.get("coarse", self.coarse, base.coarse)
         scale = t.get("scale", self.scale)
-        cutoff, seen = t.get("cutoff", count), t.get("seen", count)
-        amplitudes = t.get("amplitude", self.amplitudes)
-        t.finish()
         setting.entries = []
         sites = with_rungs = 0
         for old in base.entries:
             entry = Entry()
             entry.site, entry.scale, entry.weights, entry.error = old.site, old.scale, old.weights, old.error
-            entry.amplitudes = old.amplitudes if amplitudes is None else amplitudes
+            entry.amplitudes = old.amplitudes
             if entry.site is not None:
                 sites += 1
                 if scale is not None:
                     entry.scale = scale
                 if entry.scale.ladder.family != "none":
                     with_rungs += 1
-                    if cutoff is not None:
-                        entry.scale = Scale(entry.scale.ladder, cutoff, None)
-                    if seen is not None:
-                        entry.scale = Scale(entry.scale.ladder, entry.scale.cutoff, seen)
+                    if "cutoff" in t:
+                        entry.scale = Scale(entry.scale.ladder, t.get("cutoff", count), None)
+                    if "seen" in t:
+                        entry.scale = Scale(entry.scale.ladder, entry.scale.cutoff, t.get("seen", count))
+                    self.rungs(entry.scale)
+            if "amplitude" in t:
+                entry.amplitudes = t.get("amplitude", self.amplitudes)
+            self.enough(entry)
             setting.entries.append(entry)
-        if (scale is not None or cutoff is not None or seen is not None) and not sites:
+        rungs = "cutoff" in t or "seen" in t
+        if (scale is not None or rungs) and not sites:
             raise Fault("claim-value", "a scale in a setting when only weights are perturbed")
-        if (cutoff is not None or seen is not None) and not with_rungs:
-            raise Fault("claim-value", "a cutoff in a setting without rungs")
-        if amplitudes is not None and not base.entries:
+        if "amplitude" in t and not base.entries:
             raise Fault("claim-value", "an amplitude without perturbations")
+        if rungs and not with_rungs:
+            raise Fault("claim-value", "a cutoff in a setting without rungs")
         return setting
 
     # ---- against the model ----
@@ -642,55 +703,49 @@ class Claim:
             raise Fault("claim-tensor", f"the model has no tensor {name}")
         return model.names[name]
 
-    def fit(self):
+    def fit(self, setting):
+        """What a setting says of the model."""
         model = self.model
-        size = model.tensors[0].size
-        self.read_rows(size)
-        if self.other is not None and self.other.tensors[0].size != size:
-            raise Fault("claim-shape", "the other model has an input of another size")
-        for setting in self.settings:
-            if setting.tensor is not None:
-                if setting.tensor in model.names:
-                    setting.output = model.names[setting.tensor]
-                else:
-                    raise Fault("claim-tensor", f"the model has no tensor {setting.tensor}")
-            elif len(model.outputs) == 1:
-                setting.output = model.env[model.outputs[0]].tensor
-            else:
-                raise Fault("claim-tensor", "several outputs and none named")
-            if setting.output in () or 0 not in model.ancestors(setting.output):
-                raise Fault("claim-tensor", "the output does not depend on the input")
-            needed = model.ancestors(setting.output)
-            setting.needed = needed
-            setting.rows = self.coarse_rows(setting.coarse, model.tensors[setting.output].size)
-            if setting.kind == "winner" and len(setting.rows) < 2:
-                raise Fault("claim-clean", "a single coarse output has nothing to win against")
-            for entry in setting.entries:
-                if entry.weights is not None:
-                    if len(entry.amplitudes) != 1:
-                        raise Fault("claim-value", "weights take one amplitude")
-                    entry.parameters = self.parameters(entry, needed)
-                    continue
-                entry.tensor = self.tensor(entry.site)
-                if entry.tensor not in needed:
-                    raise Fault("claim-tensor", f"the output does not depend on {entry.site}")
-                entry.delta = self.perturbation(entry.scale, model.tensors[entry.tensor].size, entry.amplitudes)
-        seen = set()
+        if setting.tensor is not None:
+            if setting.tensor not in model.names:
+                raise Fault("claim-tensor", f"the model has no tensor {setting.tensor}")
+            setting.output = model.names[setting.tensor]
+        elif len(model.outputs) == 1:
+            setting.output = model.env[model.outputs[0]].tensor
+        else:
+            raise Fault("claim-tensor", "several outputs and none named")
+        setting.needed = needed = model.ancestors(setting.output)
+        for tensor, _ in self.cut:
+            if tensor not in needed:
+                raise Fault("claim-tensor", "the output does not depend on what is truncated")
+        for entry in setting.entries:
+            if entry.weights is not None:
+                if self.regions:
+                    raise Fault("claim-value", "perturbed weights over regions")
+                entry.parameters = self.parameters(entry, needed)
+                continue
+            entry.tensor = self.tensor(entry.site)
+            if entry.tensor not in needed:
+                raise Fault("claim-tensor", f"the output does not depend on {entry.site}")
+            entry.delta = self.perturbation(entry.scale, model.tensors[entry.tensor].size, entry.amplitudes)
+        if self.copy is not None:
+            fit_copy(self, setting)
+        setting.rows = self.coarse_rows(setting.coarse, model.tensors[setting.output].size)
+        if setting.kind == "winner" and len(setting.rows) < 2:
+            raise Fault("claim-clean", "a single coarse output has nothing to win against")
+
+    def fit_truncates(self):
         self.cut = []
         for site, scale in self.truncates:
+            if self.copy is not None:
+                raise Fault("claim-tensor", "the other model has another shape: nothing may be truncated")
             tensor = self.tensor(site)
-            if tensor in seen:
-                raise Fault("claim-value", "a tensor truncated twice")
-            seen.add(tensor)
-            size = model.tensors[tensor].size
+            if tensor in dict(self.cut):
+                raise Fault("claim-tensor", "a tensor truncated twice")
+            size = self.model.tensors[tensor].size
             if size > 2048:
                 raise Fault("claim-shape", "a tensor of more than 2048 elements is truncated")
-            for setting in self.settings:
-                if tensor not in setting.needed:
-                    raise Fault("claim-tensor", f"the output does not depend on {site}")
             scale.ladder.fit(size)
-            if not scale.ladder.has_rung(scale.cutoff):
-                raise Fault("claim-shape", "no rung")
             self.cut.append((tensor, scale))
 
     def perturbation(self, scale, size, amplitudes):
@@ -743,11 +798,6 @@ class Claim:
             return [{i: v for i, v in enumerate(row) if v} for row in coarse[1]]
         _, ladder, seen, hidden = coarse
         ladder.fit(size)
-        for rung in (seen, hidden):
-            if rung is not None and not ladder.has_rung(rung):
-                raise Fault("claim-shape", f"the ladder has no rung {rung}")
-        if seen is not None and hidden is not None and not ladder.finer(seen, hidden):
-            raise Fault("claim-shape", "seen is not finer than hidden")
         rows = ladder.coarse_rows(size, seen, hidden)
         if not rows:
             raise Fault("claim-shape", "nothing between its rungs")
@@ -755,39 +805,41 @@ class Claim:
 
     # ---- rows ----
 
-    def read_rows(self, size):
-        """The clean inputs, as regions of one point if the claim is not about regions."""
-        points = {}
-        if self.point is not None:
-            if len(self.point) != size:
-                raise Fault("claim-shape", "point does not fit the input")
-            points[0] = self.point
-        elif self.csv_data is not None:
-            lines = csv_rows(decode(self.csv_data, self.csv_path))
-            for row in self.input_rows:
-                points[row] = csv_numbers(lines, row, size)
-        self.rows = {}
-        for row, x in points.items():
-            if self.valid is not None and any(not self.valid[0] <= v <= self.valid[1] for v in x):
-                raise Fault("claim-clean", f"row {row} is outside of valid")
-            if self.radius is None:
-                self.rows[row] = Region(x, x)
-            else:
-                lower, upper = [v - self.radius for v in x], [v + self.radius for v in x]
-                if self.valid is not None:
-                    lower = [max(v, self.valid[0]) for v in lower]
-                    upper = [min(v, self.valid[1]) for v in upper]
-                self.rows[row] = Region(lower, upper)
+    def row_numbers(self):
+        """The rows of the claim, in order."""
+        if self.property is not None:
+            return sorted(self.rows)
+        return self.input_rows or [0]
+
+    def read_row(self, row):
+        """A clean input, as a region of one point if the claim is not about regions."""
+        if self.property is not None:
+            return
+        size, valid = self.model.tensors[0].size, self.valid
         if self.box is not None:
-            lower, upper = self.valid if self.box == "valid" else self.box
+            lower, upper = valid if self.box == "valid" else self.box
             lower, upper = [v if type(v) is list else [v] * size for v in (lower, upper)]
             if len(lower) != size or len(upper) != size:
                 raise Fault("claim-shape", "box does not fit the input")
             if any(a > b for a, b in zip(lower, upper)):
                 raise Fault("claim-value", "an empty box")
-            if self.valid is not None and (min(lower) < self.valid[0] or max(upper) > self.valid[1]):
+            if valid is not None and (min(lower) < valid[0] or max(upper) > valid[1]):
                 raise Fault("claim-clean", "the box is outside of valid")
-            self.rows[0] = Region(lower, upper)
+        else:
+            x = self.point if self.point is not None else csv_numbers(self.csv, row, size)
+            if len(x) != size:
+                raise Fault("claim-shape", "point does not fit the input")
+            if valid is not None and any(not valid[0] <= v <= valid[1] for v in x):
+                raise Fault("claim-clean", f"row {row} is outside of valid")
+            lower, upper = x, x
+            if self.radius is not None:
+                lower, upper = [v - self.radius for v in x], [v + self.radius for v in x]
+                if valid is not None:
+                    lower, upper = [max(v, valid[0]) for v in lower], [min(v, valid[1]) for v in upper]
+        if self.other is not None and self.other.tensors[0].size != size:
+            raise Fault("claim-shape", "the other model has an input of another size")
+        self.fit_truncates()
+        self.rows[row] = Region(lower, upper)
 
 
 def csv_rows(text):

@@ -60,13 +60,21 @@ def parse_number(text):
     return -value if sign == "-" else value
 
 
+INVISIBLE = re.compile("[`\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U0010ffff]")
+
+
+def is_plain(text):
+    """claim-format.md: a string without backticks and invisible characters."""
+    return not INVISIBLE.search(text)
+
+
 def floor_to(value, bits):
     """The largest multiple of 2^-bits that is not above value."""
     return Fraction((value.numerator << bits) // value.denominator, 1 << bits)
 
 
 def nearest16(value):
-    """The nearest integer to value times 2^16; up if two are equally near."""
+    """The nearest integer to value ≥ 0 times 2^16; up if two are equally near."""
     return ((value.numerator << 17) + value.denominator) // (2 * value.denominator)
 
 
@@ -109,12 +117,13 @@ class Vector:
 class Map:
     """A linear map: rows of (column, integer), over one denominator."""
 
-    __slots__ = ("rows", "columns", "den", "_identity", "_transposed")
+    __slots__ = ("rows", "columns", "den", "_given", "_identity", "_transposed")
 
-    def __init__(self, rows, columns, den=1):
+    def __init__(self, rows, columns, den=1, given=None):
         self.rows = rows
         self.columns = columns
         self.den = den
+        self._given = rows if given is None else given
         self._identity = None
         self._transposed = None
 
@@ -132,7 +141,7 @@ class Map:
             for _, value in row:
                 if den % value.denominator:
                     den = lcm(den, value.denominator)
-        return Map([[(c, v.numerator * (den // v.denominator)) for c, v in row] for row in merged], columns, den)
+        return Map([[(c, v.numerator * (den // v.denominator)) for c, v in row] for row in merged], columns, den, rows)
 
     @staticmethod
     def identity(size):
@@ -147,6 +156,11 @@ class Map:
     def dense(rows):
         return Map.of([list(enumerate(row)) for row in rows], len(rows[0]))
 
+    @property
+    def pattern(self):
+        """Where the map has entries, be they zero: what an operation does whatever its constants are."""
+        return [[entry[0] for entry in row] for row in self._given]
+
     def is_identity(self):
         if self._identity is None:
             self._identity = len(self.rows) == self.columns and all(
@@ -159,9 +173,9 @@ class Map:
     def scaled(self, factor):
         factor = Fraction(factor)
         if not factor:
-            return Map([[] for _ in self.rows], self.columns)
+            return Map([[] for _ in self.rows], self.columns, 1, self._given)
         return Map([[(c, v * factor.numerator) for c, v in row] for row in self.rows], self.columns,
-                   self.den * factor.denominator)
+                   self.den * factor.denominator, self._given)
 
     def plus(self, other):
         den = lcm(self.den, other.den)
@@ -188,7 +202,7 @@ class Map:
                 for d, w in first.rows[c]:
                     seen[d] = seen.get(d, 0) + v * w
             rows.append([(c, v) for c, v in seen.items() if v])
-        return Map(rows, first.columns, self.den * first.den)
+        return Map(rows, first.columns, self.den * first.den, [[(c,) for c in range(first.columns)]] * len(rows))
 
     def transposed(self):
         if self._transposed is None:

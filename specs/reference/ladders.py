@@ -31,6 +31,27 @@ def rank(rows):
     return result
 
 
+def check_levels(levels):
+    """Levels nest: no item is in two groups, and every group is a union of groups of the level before."""
+    before = None
+    for level in levels:
+        owner = {}
+        for g, group in enumerate(level):
+            for item in group:
+                if item in owner:
+                    raise Fault("ladder-nesting", "an item in two groups")
+                owner[item] = g
+        if before is not None:
+            for group in before:
+                owners = {owner.get(item) for item in group}
+                if len(owners) > 1:
+                    raise Fault("ladder-nesting", "levels that are not nested")
+            inside = {item for group in before for item in group}
+            if any(item not in inside for item in owner):
+                raise Fault("ladder-nesting", "an item that the finer level does not have")
+        before = level
+
+
 class Ladder:
     """A family with its keys; `family` is `modes` or `generator` for `matrix`."""
 
@@ -39,42 +60,40 @@ class Ladder:
         self.shape = keys.get("shape")
         self.spatial = keys.get("spatial")
         self.levels = keys.get("levels")
+        self.nested = keys.get("nested")
         self.matrix = keys.get("matrix")
         self.vertical = keys.get("vertical")
         self.filters = keys.get("filters")
         self.bounds = keys.get("bounds")
         self.residual = keys.get("residual")
-        self.site = None
         if self.levels is not None:
-            self.check_levels()
+            check_levels(self.levels)
         if self.filters is not None:
             self.check_filters()
+        if family == "dct":
+            _, h, w = self.grid()
+            square = lambda m, n: len(m) == n and len(m[0]) == n
+            if h * w > 1024 or not square(self.matrix, w) or not square(self.vertical, h):
+                raise Fault("claim-shape", "the matrices do not fit the plane")
+        if family == "dictionary":
+            p = len(self.matrix[0])
+            if self.bounds is not None and len(self.bounds) != p:
+                raise Fault("claim-shape", "bounds that do not fit")
+            named = self.nested[:1] if self.levels is None else [i + 1 for level in self.levels for g in level for i in g]
+            if max(named) > p:
+                raise Fault("claim-shape", "an atom that does not exist")
+            if self.levels is None:
+                self.levels = tuple(tuple((j,) for j in range(n)) for n in self.nested)
 
     def key(self):
-        return (self.family, self.shape, self.spatial, self.levels, self.matrix, self.vertical, self.filters,
-                self.bounds, self.residual)
+        """What two ladders have in common that are the same: claim-format.md, `scale`."""
+        if self.family == "dct":
+            return "dct", self.grid(), self.modes()
+        levels = self.levels if self.nested is None else self.nested
+        return (self.family, self.shape, self.spatial, levels, self.nested is None, self.matrix, self.filters, self.bounds,
+                self.residual)
 
     # ---- forms ----
-
-    def check_levels(self):
-        """Levels nest: no item is in two groups, and every group is a union of groups of the level before."""
-        before = None
-        for level in self.levels:
-            owner = {}
-            for g, group in enumerate(level):
-                for item in group:
-                    if item in owner:
-                        raise Fault("ladder-nesting", "an item in two groups")
-                    owner[item] = g
-            if before is not None:
-                for group in before:
-                    owners = {owner.get(item) for item in group}
-                    if len(owners) > 1:
-                        raise Fault("ladder-nesting", "levels that are not nested")
-                inside = {item for group in before for item in group}
-                if any(item not in inside for item in owner):
-                    raise Fault("ladder-nesting", "an item that the finer level does not have")
-            before = level
 
     def check_filters(self):
         """Biorthogonal: Σ_i dual_i low_{i−2m} is 1 for m = 0 and 0 for every other m."""
@@ -101,20 +120,6 @@ class Ladder:
             items = self.shape[0] if self.shape else size
             if any(item >= items for level in self.levels for group in level for item in group):
                 raise Fault("claim-shape", "an item that does not exist")
-        if f == "dictionary":
-            p = len(self.matrix[0])
-            if any(item >= p for level in self.levels for group in level for item in group):
-                raise Fault("claim-shape", "an atom that does not exist")
-            if self.bounds is not None and len(self.bounds) != p:
-                raise Fault("claim-shape", "bounds that do not fit")
-        if f == "dct":
-            channels, h, w = self.grid()
-            if h * w > 1024:
-                raise Fault("claim-shape", "a plane of more than 1024 elements")
-            if len(self.matrix) != w or len(self.matrix[0]) != w:
-                raise Fault("claim-shape", "the matrix does not fit the plane")
-            if self.vertical is not None and (len(self.vertical) != h or len(self.vertical[0]) != h):
-                raise Fault("claim-shape", "the matrix does not fit the plane")
 
     def grid(self):
         """(channels, H, W)"""
@@ -180,9 +185,8 @@ class Ladder:
         if self.family != "dct":
             return [list(row) for row in self.matrix], 1
         channels, h, w = self.grid()
-        vertical = self.vertical or (self.matrix if self.spatial == 2 else ((ONE,),))
         order = sorted((max(u, v), u, v) for u in range(h) for v in range(w))
-        return [[vertical[u][y] * self.matrix[v][x] for y in range(h) for x in range(w)] for _, u, v in order], channels
+        return [[self.vertical[u][y] * self.matrix[v][x] for y in range(h) for x in range(w)] for _, u, v in order], channels
 
     def kept_rows(self, k, size):
         """What rung k sees: one row for every channel and kept mode."""
@@ -256,7 +260,7 @@ class Ladder:
                                                  for x, b in enumerate(g) if b]))
             side, j = side * 2, j + 1
         if len(plane) * h * w > 2 ** 22:
-            raise Fault("limit-size", "details")
+            raise Fault("claim-shape", "details")
         return [(band, {c * h * w + i: v for i, v in detail}) for c in range(channels) for band, detail in plane]
 
     # ---- perturbations ----
@@ -331,8 +335,6 @@ class Perturbation:
         bands = 0
         if f in ("haar", "wavelet"):
             bands = cutoff.bit_length() - 1
-        if len(amplitudes) != 1 and len(amplitudes) != bands:
-            raise Fault("claim-value", "a wrong number of amplitudes")
         box = lambda n, b: ([-b] * n, [b] * n)
         if f in KERNELS:
             groups = []

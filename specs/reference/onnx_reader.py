@@ -5,7 +5,7 @@ from fractions import Fraction
 from itertools import product as cartesian
 from math import isqrt, prod
 
-from exact import Fault, Map
+from exact import Fault, Map, is_plain
 
 FLOATS = {1, 10, 11}
 
@@ -38,7 +38,7 @@ def fields(data):
             size = {1: 8, 5: 4}.get(wire)
             if wire == 2:
                 size = varint()
-            if size is None or number == 0:
+            if size is None:
                 raise Fault("onnx-format", f"wire type {wire}")
             if at + size > end:
                 raise Fault("onnx-format", "the file ends inside of a field")
@@ -53,15 +53,29 @@ def signed(value):
 
 def message(data, spec, what):
     """Reads by a spec {number: (name, type, repeated)}; type None is skipped, "no" is not supported."""
-    result = {name: [] for name, kind, repeated in spec.values() if repeated}
+    return typed(known_fields(data, spec, what), spec, what)
+
+
+def known_fields(data, spec, what):
+    """The fields of a message, all of which must be known."""
+    found = []
     for number, wire, value in fields(data):
-        if number not in spec:
-            raise Fault("onnx-unsupported", f"{what} has the unknown field {number}")
-        name, kind, repeated = spec[number]
+        if number not in spec or spec[number][1] == "no":
+            raise Fault("onnx-unsupported", f"{what} has the field {number}")
+        _, kind, repeated = spec[number]
         if kind is None:
             continue
-        if kind == "no":
-            raise Fault("onnx-unsupported", f"{what} has {name}")
+        if not repeated and any(number == other for other, _, _ in found):
+            raise Fault("onnx-format", f"{what}: field {number} occurs twice")
+        found.append((number, wire, value))
+    return found
+
+
+def typed(found, spec, what):
+    """What the fields hold, which must be of the types of the spec."""
+    result = {name: [] for name, kind, repeated in spec.values() if repeated}
+    for number, wire, value in found:
+        name, kind, repeated = spec[number]
         if kind in ("int", "float", "double"):
             size = {"int": 0, "float": 5, "double": 1}[kind]
             code = {"float": "<f", "double": "<d"}.get(kind)
@@ -86,13 +100,11 @@ def message(data, spec, what):
             values = [bytes(value)]
             if kind == "string":
                 try:
-                    values = [values[0].decode("utf-8")]
+                    values = [plain(values[0].decode("utf-8"))]
                 except UnicodeDecodeError:
                     raise Fault("onnx-format", f"{what}: {name} is not UTF-8")
         if repeated:
             result[name] += values
-        elif name in result:
-            raise Fault("onnx-format", f"{what}: {name} occurs twice")
         else:
             result[name] = values[0]
     return result
@@ -108,7 +120,7 @@ def varints(raw):
         raise Fault("onnx-format", "a damaged varint")
 
 
-MODEL = {1: ("ir", "int", False), 2: ("producer", None, False), 3: ("version", None, False), 4: ("domain", None, False),
+MODEL = {1: ("ir", None, False), 2: ("producer", None, False), 3: ("version", None, False), 4: ("domain", None, False),
          5: ("model version", None, False), 6: ("doc", None, False), 7: ("graph", "bytes", False),
          8: ("opsets", "bytes", True), 14: ("metadata", None, True), 20: ("training information", "no", True),
          25: ("local functions", "no", True)}
@@ -117,9 +129,9 @@ GRAPH = {1: ("nodes", "bytes", True), 2: ("name", None, False), 5: ("initializer
          10: ("doc", None, False), 11: ("inputs", "bytes", True), 12: ("outputs", "bytes", True),
          13: ("value_info", None, True), 14: ("quantisation annotations", "no", True),
          15: ("sparse tensors", "no", True), 16: ("metadata", None, True)}
-NODE = {1: ("inputs", "string", True), 2: ("outputs", "string", True), 3: ("name", None, False),
+NODE = {1: ("inputs", "string", True), 2: ("outputs", "string", True), 3: ("name", "string", False),
         4: ("op", "string", False), 5: ("attributes", "bytes", True), 6: ("doc", None, False),
-        7: ("domain", "string", False), 8: ("overload", "string", False), 9: ("metadata", None, True)}
+        7: ("domain", "string", False), 8: ("overload", "no", False), 9: ("metadata", None, True)}
 ATTRIBUTE = {1: ("name", "string", False), 2: ("f", "float", False), 3: ("i", "int", False), 4: ("s", "bytes", False),
              5: ("t", "bytes", False), 6: ("subgraph", "no", False), 7: ("floats", "float", True),
              8: ("ints", "int", True), 9: ("strings", "bytes", True), 10: ("tensors", "bytes", True),
@@ -137,6 +149,13 @@ TYPE = {1: ("tensor", "bytes", False), 4: ("sequence", "no", False), 5: ("map", 
 TENSOR_TYPE = {1: ("elem", "int", False), 2: ("shape", "bytes", False)}
 SHAPE = {1: ("dims", "bytes", True)}
 DIM = {1: ("size", "int", False), 2: ("param", "string", False), 3: ("denotation", None, False)}
+
+
+def plain(name):
+    """A text without what cannot be printed."""
+    if not is_plain(name):
+        raise Fault("onnx-format", "a name with an invisible character")
+    return name
 
 
 def float_value(raw):
@@ -165,9 +184,10 @@ def read_tensor(data, name=None):
         raise Fault("onnx-unsupported", "external data")
     kind, dims = t.get("type", 0), t["dims"]
     if any(d < 0 for d in dims):
-        raise Fault("onnx-format", "a negative dimension")
-    if len(dims) > 64:
-        raise Fault("onnx-shape", "more than 64 axes")
+        raise Fault("onnx-shape", "a negative dimension")
+    count = prod(dims)
+    if not 1 <= count <= 2 ** 28 or len(dims) > 64:
+        raise Fault("limit-size", "a constant is empty or too large")
     types = {1: (4, "float_data"), 11: (8, "double_data"), 10: (2, "int32_data"), 6: (4, "int32_data"),
              3: (1, "int32_data"), 2: (1, "int32_data"), 7: (8, "int64_data")}
     if kind not in types:
@@ -176,15 +196,14 @@ def read_tensor(data, name=None):
     for other in ("float_data", "int32_data", "int64_data", "double_data"):
         if other != field and t[other]:
             raise Fault("onnx-format", f"{other} does not belong to the type")
-    count = prod(dims)
-    if not 1 <= count <= 2 ** 28:
-        raise Fault("limit-size", "a constant is empty or too large")
     raw = t.get("raw")
     if raw is not None and t[field]:
         raise Fault("onnx-format", "data in two fields")
     if raw is not None:
-        if len(raw) != count * size:
+        if len(raw) % size:
             raise Fault("onnx-format", "raw_data of a wrong length")
+        if len(raw) != count * size:
+            raise Fault("onnx-shape", "the number of values is not that of the shape")
         pieces = [raw[i:i + size] for i in range(0, len(raw), size)]
         if kind in FLOATS:
             values = [float_value(p) for p in pieces]
@@ -192,19 +211,17 @@ def read_tensor(data, name=None):
             values = [Fraction(int.from_bytes(p, "little", signed=kind != 2)) for p in pieces]
     else:
         values = t[field]
+        low, high = {6: (-2 ** 31, 2 ** 31), 3: (-128, 128), 2: (0, 256), 10: (0, 2 ** 16)}.get(kind, (-2 ** 63, 2 ** 63))
+        if kind not in (1, 11) and any(not low <= v < high for v in values):
+            raise Fault("onnx-format", "an integer out of range")
+        if len(values) != count:
+            raise Fault("onnx-shape", "the number of values is not that of the shape")
         if kind in (1, 11):
             values = [float_value(v) for v in values]
         elif kind == 10:
-            if any(not 0 <= v < 2 ** 16 for v in values):
-                raise Fault("onnx-format", "float16 bits out of range")
             values = [float_value(v.to_bytes(2, "little")) for v in values]
         else:
-            low, high = {6: (-2 ** 31, 2 ** 31), 3: (-128, 128), 2: (0, 256), 7: (-2 ** 63, 2 ** 63)}[kind]
-            if any(not low <= v < high for v in values):
-                raise Fault("onnx-format", "an integer out of range")
             values = [Fraction(v) for v in values]
-    if len(values) != count:
-        raise Fault("onnx-format", "the number of values is not that of the shape")
     return Const(name if name is not None else t.get("name", ""), dims, values, kind)
 
 
@@ -240,13 +257,9 @@ class Value:
 
 
 def printable(name):
-    import unicodedata
     if not name:
         raise Fault("onnx-format", "an empty name")
-    for c in name:
-        if c == "`" or unicodedata.category(c) in ("Cc", "Cf", "Zl", "Zp"):
-            raise Fault("onnx-format", "a name with an invisible character")
-    return name
+    return plain(name)
 
 
 def strides(shape):
@@ -302,28 +315,29 @@ class Model:
     def __init__(self, data):
         self.tensors, self.env = [], {}
         model = message(data, MODEL, "the model")
-        if "graph" not in model:
-            raise Fault("onnx-format", "no graph")
-        self.opset = None
-        for raw in model["opsets"]:
-            entry = message(raw, OPSET, "an operator set")
-            if entry.get("domain", "") in ("", "ai.onnx"):
-                if self.opset is not None:
-                    raise Fault("onnx-format", "two default operator sets")
-                self.opset = entry.get("version", 0)
-        if self.opset is None or not 7 <= self.opset <= 25:
+        sets = [message(raw, OPSET, "an operator set") for raw in model["opsets"]]
+        sets = [entry.get("version", 0) for entry in sets if entry.get("domain", "") in ("", "ai.onnx")]
+        graph = message(model["graph"], GRAPH, "the graph") if "graph" in model else None
+        if graph is None or len(sets) != 1:
+            raise Fault("onnx-format", "a graph and one default operator set are needed")
+        self.opset = sets[0]
+        if not 7 <= self.opset <= 25:
             raise Fault("onnx-unsupported", f"operator set {self.opset}")
-        graph = message(model["graph"], GRAPH, "the graph")
+        constants = []
         for raw in graph["initializers"]:
-            const = read_tensor(raw)
+            constants.append(read_tensor(raw))
+        names = {const.name for const in constants}
+        inputs = [message(raw, VALUE, "an input") for raw in graph["inputs"]]
+        inputs = [info for info in inputs if info.get("name", "") not in names]
+        if len(inputs) != 1:
+            raise Fault("onnx-unsupported", f"{len(inputs)} inputs")
+        if "" in names:
+            raise Fault("onnx-format", "an initializer without a name")
+        self.read_input(inputs[0])
+        for const in constants:
             self.define(const.name, const)
-        self.input = None
-        for raw in graph["inputs"]:
-            self.read_input(message(raw, VALUE, "an input"))
-        if self.input is None:
-            raise Fault("onnx-unsupported", "no input")
-        for raw in graph["nodes"]:
-            self.node(message(raw, NODE, "a node"))
+        for found in [known_fields(raw, NODE, "a node") for raw in graph["nodes"]]:
+            self.node(typed(found, NODE, "a node"))
         self.outputs = []
         for raw in graph["outputs"]:
             name = message(raw, VALUE, "an output").get("name", "")
@@ -332,8 +346,6 @@ class Model:
                 raise Fault("onnx-format", f"the output {name} is not defined")
             if not isinstance(value, Value) or 0 not in self.ancestors(value.tensor):
                 raise Fault("onnx-unsupported", f"the output {name} does not depend on the input")
-            if name in self.outputs:
-                raise Fault("onnx-format", "an output twice")
             self.outputs.append(name)
         if not self.outputs:
             raise Fault("onnx-format", "no output")
@@ -341,12 +353,11 @@ class Model:
 
     def read_input(self, info):
         name = printable(info.get("name", ""))
-        if isinstance(self.env.get(name), Const):
-            return
-        if self.input is not None:
-            raise Fault("onnx-unsupported", "several inputs")
-        tensor = message(message(info.get("type", b""), TYPE, "a type").get("tensor", b""), TENSOR_TYPE, "a type")
-        if tensor.get("elem", 0) not in FLOATS:
+        kind = message(info["type"], TYPE, "a type").get("tensor") if "type" in info else None
+        if kind is None:
+            raise Fault("onnx-shape", "the input has no type")
+        tensor = message(kind, TENSOR_TYPE, "a type")
+        if tensor.get("elem", 1) not in FLOATS:
             raise Fault("onnx-unsupported", "an input that is not of a float type")
         if "shape" not in tensor:
             raise Fault("onnx-shape", "the input has no shape")
@@ -363,8 +374,7 @@ class Model:
                 shape.append(1)
             else:
                 raise Fault("onnx-shape", "an open dimension")
-        if len(shape) > 64:
-            raise Fault("onnx-shape", "more than 64 axes")
+        shape = sized(shape)
         self.input = name
         self.add(Tensor(name, shape, "input"))
 
@@ -394,11 +404,8 @@ class Model:
         return value
 
     def affine(self, name, shape, terms, bias=None):
-        """Terms (Value, Map); several of one tensor are put together."""
-        merged = {}
-        for value, m in terms:
-            merged[value.tensor] = merged[value.tensor].plus(m) if value.tensor in merged else m
-        return self.add(Tensor(name, shape, "affine", list(merged.items()), bias))
+        """Terms (Value, Map); one of every operand, also if two are the same tensor."""
+        return self.add(Tensor(name, shape, "affine", [(value.tensor, m) for value, m in terms], bias))
 
     def relu(self, name, value):
         return self.add(Tensor(name, value.shape, "relu", pred=value.tensor))
@@ -420,33 +427,15 @@ class Model:
 
     def node(self, raw):
         op = raw.get("op", "")
-        if raw.get("domain", "") not in ("", "ai.onnx") or raw.get("overload"):
+        if raw.get("domain", "") not in ("", "ai.onnx"):
             raise Fault("onnx-unsupported", f"an operator of the domain {raw['domain']}")
-        self.attributes = {}
-        for data in raw["attributes"]:
-            a = message(data, ATTRIBUTE, "an attribute")
-            name = a.get("name", "")
-            if name in self.attributes:
-                raise Fault("onnx-format", f"the attribute {name} is given twice")
-            kinds = {1: "f", 2: "i", 3: "s", 4: "t", 6: "floats", 7: "ints", 8: "strings", 9: "tensors"}
-            present = [k for k in kinds.values() if (a[k] if k.endswith("s") and k != "s" else k in a)]
-            kind = a.get("type", 0)
-            if kind:
-                if kind not in kinds or any(k != kinds[kind] for k in present):
-                    raise Fault("onnx-format", f"the attribute {name} has another type")
-                kind = kinds[kind]
-            elif len(present) == 1:
-                kind = present[0]
-            else:
-                raise Fault("onnx-format", f"the attribute {name} has no type")
-            value = a.get(kind, {"f": b"\0\0\0\0", "i": 0, "s": b"", "t": None}.get(kind))
-            if kind == "t" and value is None:
-                raise Fault("onnx-format", f"the attribute {name} has no value")
-            if kind == "f":
-                value = float_value(value)
-            if kind == "floats":
-                value = [float_value(v) for v in value]
-            self.attributes[name] = (kind, value)
+        outputs = list(raw["outputs"])
+        if op == "Dropout":
+            fits = 1 <= len(outputs) <= 2 and outputs[0]
+        else:
+            fits = all(outputs) and (len(outputs) == 1 or op == "Split" and outputs)
+        if not fits:
+            raise Fault("onnx-unsupported", f"{op} with {len(outputs)} outputs")
         operands = []
         for name in raw["inputs"]:
             if name == "":
@@ -457,22 +446,28 @@ class Model:
                 operands.append(self.env[name])
         while operands and operands[-1] is None:
             operands.pop()
-        outputs = list(raw["outputs"])
+        self.attributes, twice = {}, False
+        for data in raw["attributes"]:
+            a = message(data, ATTRIBUTE, "an attribute")
+            name = a.get("name", "")
+            kinds = {1: "f", 2: "i", 3: "s", 4: "t", 6: "floats", 7: "ints", 8: "strings", 9: "tensors"}
+            present = [k for k in kinds.values() if (a[k] if k.endswith("s") and k != "s" else k in a)]
+            if "type" in a:
+                fits = all(kinds.get(a["type"]) == k for k in present)
+            else:
+                fits = len(present) <= 1
+            if not fits:
+                raise Fault("onnx-format", f"the attribute {name} has a value that is not of its type")
+            twice = twice or name in self.attributes
+            kind = kinds.get(a.get("type", 0)) or (present[0] if present else None)
+            self.attributes.setdefault(name, (kind, a.get(kind) if kind else None))
         method = getattr(self, "op_" + op, None)
         if method is None:
             raise Fault("onnx-unsupported", f"the operator {op}")
-        if not outputs or not outputs[0]:
-            raise Fault("onnx-format", f"{op} has no output")
-        self.op, self.out = op, outputs[0]
-        while len(outputs) > 1 and not outputs[-1]:
-            outputs.pop()
-        if op != "Split" and len(outputs) > 1:
-            if op == "Dropout" and len(outputs) == 2:
-                printable(outputs[1])
-            else:
-                raise Fault("onnx-unsupported", f"{op} with several outputs")
-        self.outs = outputs
+        self.op, self.out, self.outs = op, outputs[0], outputs
         method(operands)
+        if twice:
+            raise Fault("onnx-unsupported", "an attribute is given twice")
         if self.attributes:
             raise Fault("onnx-unsupported", f"{op} with the attribute {sorted(self.attributes)[0]}")
 
@@ -480,9 +475,11 @@ class Model:
         if name not in self.attributes:
             return default
         found, value = self.attributes.pop(name)
-        if found != kind:
-            raise Fault("onnx-format", f"the attribute {name} is not of the kind {kind}")
-        return value
+        if found != kind or value is None:
+            raise Fault("onnx-format", f"the attribute {name} has no value of the kind {kind}")
+        if kind == "f":
+            return float_value(value)
+        return [float_value(v) for v in value] if kind == "floats" else value
 
     def arity(self, operands, low, high=None):
         high = low if high is None else high

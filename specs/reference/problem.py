@@ -4,6 +4,7 @@ Also the exact evaluation of the networks themselves, which witnesses are checke
 problem.
 """
 
+import copy
 from fractions import Fraction
 
 from exact import Fault, Map, ONE, Vector, ZERO, coprime, floor_to
@@ -46,88 +47,56 @@ def evaluate(ops, x, needed, change=None):
 
 # ---- another model in the place of the first ----
 
-def canonical(model):
-    """For every tensor the one that it is the identity of."""
-    result = []
+def with_fewer_tensors(model, names):
+    """claim-format.md, Regions: affine tensors of a name that `names` lacks are put into the affine tensors that use them."""
+    outputs = {model.env[o].tensor for o in model.outputs}
+    used = {t.pred for t in model.tensors if t.kind == "relu"}
+    gone = {i for i, t in enumerate(model.tensors)
+            if t.kind == "affine" and t.name not in names and i not in outputs and i not in used}
+    parts = {}      # of tensors that go: their terms, over tensors that stay, and their bias
+    tensors, place = [], {}
     for i, t in enumerate(model.tensors):
-        own = i
-        if t.kind == "affine" and t.bias is None and len(t.terms) == 1 and t.terms[0][1].is_identity():
-            own = result[t.terms[0][0]]
-        result.append(own)
+        terms, bias = [], t.bias
+        for p, m in t.terms:
+            if p not in gone:
+                terms.append((place[p], m))
+                continue
+            inner, moved = parts[p]
+            terms += [(q, m.after(n)) for q, n in inner]
+            if moved is not None:
+                extra = m.apply(Vector.of(moved)).fractions()
+                bias = [a + b for a, b in zip(bias or [ZERO] * t.size, extra)]
+        if i in gone:
+            parts[i] = terms, bias
+            continue
+        place[i] = len(tensors)
+        other = copy.copy(t)
+        other.terms, other.bias, other.pred = terms, bias, None if t.pred is None else place[t.pred]
+        tensors.append(other)
+    result = copy.copy(model)
+    result.tensors = tensors
+    result.names = {t.name: i for i, t in enumerate(tensors)}
+    result.env = {o: Output(place[model.env[o].tensor]) for o in model.outputs}
     return result
 
 
-def with_fewer_tensors(model, names):
-    """claim-format.md, Regions: affine tensors of a name that `names` lacks are put into the affine tensors that use them."""
-    import copy
-    other = copy.copy(model)
-    tensors = [copy.copy(t) for t in model.tensors]
-    outputs = {model.env[o].tensor for o in model.outputs}
-    gone = set()
-    for i, t in enumerate(tensors):
-        if t.kind != "affine" or t.name in names or i in outputs:
-            continue
-        users = [u for u in tensors if i in u.preds()]
-        if not users or any(u.kind != "affine" for u in users):
-            continue
-        gone.add(i)
-        for u in users:
-            merged, bias = {}, u.bias
-            for p, m in u.terms:
-                parts = [(p, m)]
-                if p == i:
-                    parts = [(q, m.after(n)) for q, n in t.terms]
-                    if t.bias is not None:
-                        extra = m.apply(Vector.of(t.bias)).fractions()
-                        bias = [a + b for a, b in zip(bias or [ZERO] * u.size, extra)]
-                for q, n in parts:
-                    merged[q] = merged[q].plus(n) if q in merged else n
-            u.terms = list(merged.items())
-            u.bias = bias if bias is not None and any(bias) else None
-    place, kept = {}, []
-    for i, t in enumerate(tensors):
-        if i not in gone:
-            place[i] = len(kept)
-            kept.append(t)
-    for t in kept:
-        t.terms = [(place[p], m) for p, m in t.terms]
-        t.pred = place[t.pred] if t.pred is not None else None
-    other.tensors = kept
-    other.names = {t.name: i for i, t in enumerate(kept)}
-    other.place = place
-    return other
+class Output:
+    def __init__(self, tensor):
+        self.tensor = tensor
 
 
-def aligned(model, other):
-    """The operations of `other` on the tensors of `model`, or None if they have another shape."""
-    a, b = canonical(model), canonical(other)
-    first = [i for i, c in enumerate(a) if c == i]
-    second = [i for i, c in enumerate(b) if c == i]
-    if len(first) != len(second):
-        return None
-    to_model = dict(zip(second, first))
-    for i, j in zip(first, second):
-        s, t = model.tensors[i], other.tensors[j]
-        if s.kind != t.kind or s.shape != t.shape:
-            return None
-        if {a[p] for p in s.preds()} != {to_model[b[p]] for p in t.preds()}:
-            return None
-    for name, j in other.names.items():
-        if name in model.names and a[model.names[name]] != to_model[b[j]]:
-            return None
-    ops = []
-    back = dict(zip(first, second))
-    for i, t in enumerate(model.tensors):
-        if a[i] != i:
-            ops.append(Op("affine", [(a[i], Map.identity(t.size))]))
-            continue
-        u = other.tensors[back[i]]
-        merged = {}
-        for p, m in u.terms:
-            q = to_model[b[p]]
-            merged[q] = merged[q].plus(m) if q in merged else m
-        ops.append(Op(u.kind, merged.items(), u.bias, None if u.pred is None else to_model[b[u.pred]]))
-    return ops
+def alike(model, other):
+    """Whether both models compute alike but for the values of their constants."""
+    if len(model.tensors) != len(other.tensors):
+        return False
+    if [model.env[o].tensor for o in model.outputs] != [other.env[o].tensor for o in other.outputs]:
+        return False
+    for s, t in zip(model.tensors, other.tensors):
+        if s.kind != t.kind or s.size != t.size or s.pred != t.pred or [p for p, _ in s.terms] != [p for p, _ in t.terms]:
+            return False
+        if any(m.pattern != n.pattern for (_, m), (_, n) in zip(s.terms, t.terms)):
+            return False
+    return all(model.names.get(name, i) == i for name, i in other.names.items())
 
 
 def prepare(claim):
@@ -136,25 +105,28 @@ def prepare(claim):
     claim.changed_ops, claim.copy = claim.ops, None
     if claim.other is None:
         return
-    ops = aligned(claim.model, claim.other)
-    if ops is None:
-        ops = aligned(claim.model, with_fewer_tensors(claim.other, set(claim.model.names)))
-    if ops is not None:
-        claim.changed_ops = ops
-        return
-    if claim.truncates or any(s.entries for s in claim.settings):
-        raise Fault("claim-shape", "the other model has another shape: it may not be perturbed or truncated")
+    for other in (claim.other, with_fewer_tensors(claim.other, set(claim.model.names))):
+        if alike(claim.model, other):
+            claim.changed_ops = operations(other)
+            return
     claim.copy = operations(claim.other)
-    for s in claim.settings:
-        own = claim.model.tensors[s.output]
-        if own.name in claim.other.names:
-            s.copy_output = claim.other.names[own.name]
-        elif len(claim.other.outputs) == 1:
-            s.copy_output = claim.other.env[claim.other.outputs[0]].tensor
-        else:
+
+
+def fit_copy(claim, setting):
+    """The output of another model of another shape."""
+    if setting.entries:
+        raise Fault("claim-tensor", "the other model has another shape: nothing may be perturbed")
+    own = claim.model.tensors[setting.output]
+    if setting.tensor is not None:
+        if setting.tensor not in claim.other.names:
             raise Fault("claim-tensor", "the other model has no such output")
-        if claim.other.tensors[s.copy_output].size != own.size:
-            raise Fault("claim-shape", "the other output has another size")
+        setting.copy_output = claim.other.names[setting.tensor]
+    elif len(claim.other.outputs) == 1:
+        setting.copy_output = claim.other.env[claim.other.outputs[0]].tensor
+    else:
+        raise Fault("claim-tensor", "the other model has several outputs")
+    if claim.other.tensors[setting.copy_output].size != own.size:
+        raise Fault("claim-shape", "the other output has another size")
 
 
 # ---- problems ----
@@ -233,7 +205,6 @@ class Problem:
     def __init__(self, claim, setting, row):
         self.claim, self.setting, self.row = claim, setting, row
         self.nodes, self.names = [], {}
-        self.input_block = None      # the input's deviation, if `valid` bounds it
         region = claim.rows[row]
         self.region = region
         if setting.kind == "property":
@@ -258,20 +229,15 @@ class Problem:
             self.names[name] = index
         return index
 
-    def affine(self, terms, centre, name=None, range=None):
+    def affine(self, terms, centre, name=None):
         """An affine tensor; the identity of another with the same centre is that other tensor."""
-        size = len(centre)
-        merged = {}
-        for p, m in terms:
-            merged[p] = merged[p].plus(m) if p in merged else m
-        terms = [(p, m) for p, m in merged.items() if not m.is_zero()]
-        if range is None and len(terms) == 1 and terms[0][1].is_identity():
+        if len(terms) == 1 and terms[0][1].is_identity():
             pred = self.nodes[terms[0][0]]
             if pred.centre == centre:
                 return self.name(terms[0][0], name) if name else terms[0][0]
-            if pred.kind == "affine" and pred.range is None:
+            if pred.kind == "affine":
                 terms = pred.terms
-        return self.add(Node("affine", size, centre, terms=terms, range=range), name)
+        return self.add(Node("affine", len(centre), centre, terms=terms), name)
 
     def find_ancestors(self):
         self.ancestors = []
@@ -282,27 +248,35 @@ class Problem:
                 own |= self.ancestors[p]
             self.ancestors.append(own)
 
-    def blocks(self, e, entry, box=None):
-        """The variables of entry e: (node, map) for each of its blocks."""
+    def blocks(self, e, entry, centre, box=None):
+        """The variables of entry e: (node, map) for each of its blocks. `centre` if the first is the site itself."""
         result = []
         for k, block in enumerate(entry.delta.blocks):
             low, high = block.low, block.high
-            if box is not None and k == 0 and block.map is None:
+            if box is not None:
                 low, high = [max(a, b) for a, b in zip(low, box[0])], [min(a, b) for a, b in zip(high, box[1])]
             low, high = cut_box(low, high, block.groups)
-            zeros = [ZERO] * len(low)
-            node = Node("vars", len(low), zeros, low=low, high=high, groups=block.groups)
+            node = Node("vars", len(low), centre or [ZERO] * len(low), low=low, high=high, groups=block.groups)
             index = self.add(node, f"perturb[{e}]" + (".residual" if k else ""))
             result.append((index, block.map or Map.identity(len(low))))
         return result
 
-    def sees(self, e, entry, block):
-        """What a cutoff sees: C z, known to be zero."""
-        if entry.delta.sees is not None:
-            rows = len(entry.delta.sees.rows)
-            zeros = [ZERO] * rows
-            node = Node("affine", rows, zeros, terms=[(block, entry.delta.sees)], range=(zeros, zeros))
+    def perturb(self, e, entry, position, centre, box):
+        """Adds what entry e adds to a site, whose deviation or change so far is `position`, or None."""
+        delta = entry.delta
+        if position is None and len(delta.blocks) == 1 and delta.blocks[0].map is None:
+            blocks = self.blocks(e, entry, centre, box)
+            site = blocks[0][0]
+        else:
+            blocks = self.blocks(e, entry, None)
+            terms = blocks + ([] if position is None else [(position, Map.identity(len(centre)))])
+            site = self.add(Node("affine", len(centre), centre, terms=terms))
+        if delta.sees is not None:
+            # what the cutoff sees is known to be zero
+            zeros = [ZERO] * len(delta.sees.rows)
+            node = Node("affine", len(zeros), zeros, terms=[(blocks[0][0], delta.sees)], range=(zeros, zeros))
             self.add(node, f"perturb[{e}].seen")
+        return site
 
     # ---- one input ----
 
@@ -315,42 +289,25 @@ class Problem:
         for i in sorted(needed):
             t, c = model.tensors[i], values[i]
             sites = [(e, entry) for e, entry in enumerate(setting.entries) if entry.site is not None and entry.tensor == i]
-            current = None       # the node of the deviation so far
-            terms = []           # the terms of an affine deviation so far
+            position = None
             if t.kind == "relu" and t.pred in place:
-                current = self.add(Node("relu", t.size, c, pred=place[t.pred]))
+                position = self.add(Node("relu", t.size, c, pred=place[t.pred]))
             elif t.kind == "affine":
                 terms = [(place[p], m) for p, m in t.terms if p in place]
                 changed = self.weights(i, t, values, place)
                 if changed is not None:
                     terms.append((changed, Map.identity(t.size)))
+                if terms:
+                    position = self.affine(terms, c)
             clip = None
             if i == 0 and claim.valid is not None and sites:
                 clip = [claim.valid[0] - v for v in c], [claim.valid[1] - v for v in c]
-            for n, (e, entry) in enumerate(sites):
-                alone = current is None and not terms and len(sites) == 1
-                blocks = self.blocks(e, entry, clip if alone and len(entry.delta.blocks) == 1 else None)
-                if current is not None:
-                    terms, current = [(current, Map.identity(t.size))], None
-                if not terms and len(blocks) == 1 and entry.delta.blocks[0].map is None:
-                    current = blocks[0][0]
-                else:
-                    terms = terms + blocks
-                if n == len(sites) - 1:
-                    if current is not None and not terms:
-                        place[i] = self.name(current, t.name)
-                        # the clean value of the site, which thresholds of splits are about
-                        self.nodes[current].centre = c
-                    else:
-                        place[i] = self.affine(terms, c, t.name, clip)
-                self.sees(e, entry, blocks[0][0])
-            if not sites:
-                if current is not None:
-                    place[i] = self.name(current, t.name)
-                elif terms:
-                    place[i] = self.affine(terms, c, t.name)
+            for e, entry in sites:
+                position = self.perturb(e, entry, position, c, clip if len(sites) == 1 else None)
+            if position is not None:
+                place[i] = self.name(position, t.name)
             if clip is not None:
-                self.input_block = place[i]
+                self.nodes[position].range = clip
         self.output = place[setting.output]
         self.cells_of_point()
 
@@ -411,7 +368,7 @@ class Problem:
         op, c, name = ops[i], values[i], prefix + model.tensors[i].name
         if op.kind == "input":
             if start is not None:
-                return self.name(start, name)
+                return start if prefix else self.name(start, name)
             node = Node("vars", len(c), c, low=[a - v for a, v in zip(lower, c)], high=[b - v for b, v in zip(upper, c)])
             return self.add(node, name)
         if op.kind == "relu":
@@ -437,7 +394,8 @@ class Problem:
         c = [b - a for a, b in zip(values[s.output], other[s.copy_output])]
         eye = Map.identity(len(c))
         name = claim.model.tensors[s.output].name + "#change"
-        self.output = self.affine([(there[s.copy_output], eye), (place[s.output], eye.scaled(-1))], c, name)
+        terms = [(there[s.copy_output], eye), (place[s.output], eye.scaled(-1))]
+        self.output = self.add(Node("affine", len(c), c, terms=terms), name)
         self.cells_of_region(c)
 
     def build_region(self, region):
@@ -465,68 +423,41 @@ class Problem:
             after = [b - a for a, b in zip(values[i], changed[i])]
             sites = [(e, entry) for e, entry in enumerate(s.entries) if entry.tensor == i]
             name = t.name + "#change"
-            current, terms, exists = None, [], False
+            position = None
             if t.kind == "relu":
                 p = f[i].pred
                 if p in w:
-                    current = self.add(Node("change", t.size, before, base=place[p], pred=w[p]))
-                    exists = True
+                    position = self.add(Node("change", t.size, before, base=place[p], pred=w[p]))
             elif t.kind == "affine":
-                own = dict(f[i].terms)
-                for p, v in g[i].terms:
-                    if p in w:
-                        terms.append((w[p], v))
-                        exists = True
-                for p, v in own.items():
-                    difference = dict(g[i].terms)[p].minus(v) if g is not f else None
-                    if difference is not None and not difference.is_zero():
-                        terms.append((place[p], difference))
-                        exists = True
-                exists = exists or any(before)
+                terms = [(w[p], v) for p, v in g[i].terms if p in w]
+                if g is not f:
+                    differences = [(place[p], v.minus(u)) for (p, u), (_, v) in zip(f[i].terms, g[i].terms)]
+                    terms += [(p, m) for p, m in differences if not m.is_zero()]
+                if terms:
+                    position = self.affine(terms, before)
+            if position is None and any(before):
+                position = self.add(Node("affine", t.size, before))
             if i in projections:
-                exists = True
-                shrink = projections[i].minus(eye)
-                inner = []
-                if current is None and (terms or any(before)):
-                    current = self.affine(terms, before)
-                if current is not None:
-                    inner = [(current, projections[i])]
-                terms, current = inner + [(base, shrink)], None
+                terms = [] if position is None else [(position, projections[i])]
+                position = self.add(Node("affine", t.size, after, terms=terms + [(base, projections[i].minus(eye))]))
             clip = None
             if i == 0 and claim.valid is not None and sites:
                 clip = ([claim.valid[0] - b - k for b, k in zip(region.upper, after)],
                         [claim.valid[1] - a - k for a, k in zip(region.lower, after)])
-            final = None
-            for n, (e, entry) in enumerate(sites):
-                alone = not exists and len(sites) == 1
-                exists_before, exists = exists, True
-                blocks = self.blocks(e, entry, clip if alone and len(entry.delta.blocks) == 1 else None)
-                if current is not None:
-                    terms, current = [(current, eye)], None
-                if not exists_before and len(blocks) == 1 and entry.delta.blocks[0].map is None:
-                    current = blocks[0][0]
-                else:
-                    terms = terms + blocks
-                if n == len(sites) - 1:
-                    if current is not None and not terms:
-                        final = self.name(current, name)
-                    else:
-                        final = self.affine(terms, after, name, clip)
-                self.sees(e, entry, blocks[0][0])
-            if not sites and exists:
-                final = self.name(current, name) if current is not None and not terms else self.affine(terms, after, name)
-            if final is None:
+            for e, entry in sites:
+                position = self.perturb(e, entry, position, after, clip if len(sites) == 1 else None)
+            if position is None:
                 continue
-            w[i] = final
+            w[i] = self.name(position, name)
             if clip is not None:
-                self.input_block = final
+                self.nodes[position].range = clip
                 actual = [a + k for a, k in zip(values[i], after)]
                 known = [claim.valid[0] - v for v in actual], [claim.valid[1] - v for v in actual]
-                node = Node("affine", t.size, actual, terms=[(base, eye), (final, eye)], range=known)
+                node = Node("affine", t.size, actual, terms=[(base, eye), (position, eye)], range=known)
                 self.add(node, t.name + "#perturbed")
         size = model.tensors[s.output].size
         if s.output not in w:
-            w[s.output] = self.affine([], [ZERO] * size, model.tensors[s.output].name + "#change")
+            w[s.output] = self.add(Node("affine", size, [ZERO] * size), model.tensors[s.output].name + "#change")
         self.output = w[s.output]
         self.cells_of_region([b - a for a, b in zip(values[s.output], changed[s.output])])
 

@@ -6,27 +6,33 @@ from math import lcm
 from exact import Fault, ONE, Vector, ZERO, common, nearest16, reduce_vector
 
 SIXTEEN = 1 << 16
+# How much weaker a loose bound is, in parts of the numbers that it is made of: well above what section 5 rounds.
+LOOSE = Fraction(1, 1 << 36)
 
 
 class Case:
     """What is known in a case: bounds of tensors, and the boxes of variables."""
 
-    def __init__(self, problem):
-        self.problem = problem
+    def __init__(self, problem, loose=False):
+        self.problem, self.loose = problem, loose
         self.bounds = {}
+        self.limits = {}
         self.boxes = {i: (n.low, n.high) for i, n in enumerate(problem.nodes) if n.kind == "vars"}
+        self.box_limits = {i: box_limit(low, high) for i, (low, high) in self.boxes.items()}
         self.cache = {}
 
     def child(self):
         case = Case.__new__(Case)
-        case.problem, case.bounds, case.boxes, case.cache = self.problem, dict(self.bounds), dict(self.boxes), dict(self.cache)
+        case.problem, case.loose = self.problem, self.loose
+        case.bounds, case.boxes, case.cache = dict(self.bounds), dict(self.boxes), dict(self.cache)
+        case.limits, case.box_limits = dict(self.limits), self.box_limits
         return case
 
     def need(self, index):
         """Derives the bounds of a tensor and of its ancestors that have none."""
         for i in sorted(self.problem.ancestors[index]) + [index]:
             if i not in self.bounds:
-                self.bounds[i] = interval(self, i)
+                self.bounds[i], self.limits[i] = interval(self, i)
 
 
 def interval(case, index):
@@ -67,10 +73,34 @@ def interval(case, index):
         low, high = change_interval(case, node)
     else:
         low, high = weights_interval(case, node)
+    if case.loose and node.size:
+        slack = LOOSE * max(max(abs(a), abs(b)) for a, b in zip(low, high))
+        low, high = [a - slack for a in low], [b + slack for b in high]
+    most = limit(low, high)
     if node.range is not None:
-        low = [max(a, b) for a, b in zip(low, node.range[0])]
-        high = [min(a, b) for a, b in zip(high, node.range[1])]
-    return list(low), list(high)
+        low = [max(a, min(b, most)) for a, b in zip(low, node.range[0])]
+        high = [min(a, max(b, -most)) for a, b in zip(high, node.range[1])]
+    return (list(low), list(high)), most
+
+
+def limit(low, high):
+    """Section 5, Bounds: where bounds that are learned later are cut. Only those of an empty case are."""
+    largest = max([max(abs(a), abs(b)) for a, b in zip(low, high)], default=ZERO)
+    if not largest:
+        return Fraction(4)
+    power = Fraction(2) ** (largest.numerator.bit_length() - largest.denominator.bit_length())
+    return 2 * power if power > largest else 4 * power if 2 * power > largest else 8 * power
+
+
+def box_limit(low, high):
+    """The same of the box of a block of variables, which is over an odd number besides."""
+    odd = 1
+    for value in [*low, *high]:
+        odd = lcm(odd, value.denominator // (value.denominator & -value.denominator))
+        if odd >= 1 << 47:
+            odd = 1
+            break
+    return limit([odd * v for v in low], [odd * v for v in high]) / odd
 
 
 def void_affine(m, l, u):
@@ -132,6 +162,10 @@ def change_interval(case, node):
     return low, high
 
 
+def chord(rise, run):
+    return min(max(nearest16(rise / run), 0), SIXTEEN) if run > 0 else 0
+
+
 def change_lines(case, node, upper, lower):
     """Rule 4.11: for every element (slope, offset) above and below; slopes over 2^16."""
     result = []
@@ -143,9 +177,9 @@ def change_lines(case, node, upper, lower):
         else:
             above, below = upper[i], lower[i]
             if above < 0:
-                above = nearest16((largest_change(p, q, s) - largest_change(p, q, r)) / (s - r)) if s > r else 0
+                above = chord(largest_change(p, q, s) - largest_change(p, q, r), s - r)
             if below < 0:
-                below = nearest16((least_change(p, q, s) - least_change(p, q, r)) / (s - r)) if s > r else 0
+                below = chord(least_change(p, q, s) - least_change(p, q, r), s - r)
         slope = Fraction(above, SIXTEEN)
         points = [r, s] + ([ZERO] if r < 0 < s else [])
         top = max(largest_change(p, q, w) - slope * (w - k) for w in points) - at
@@ -215,9 +249,8 @@ def weights_line(case, centre, p):
     l, u = case.bounds[p]
     result = []
     for c, a, b in zip(centre, l, u):
-        s = nearest16((abs(c + b) - abs(c + a)) / (b - a)) if b > a else 0
-        if b < a:
-            s = 0
+        rise = (abs(c + b) - abs(c + a)) / (b - a) if b != a else ZERO
+        s = nearest16(rise) if rise >= 0 else -nearest16(-rise)
         slope = Fraction(s, SIXTEEN)
         result.append((s, max(abs(c + a) - slope * a, abs(c + b) - slope * b)))
     return result
@@ -227,7 +260,7 @@ def back_substitution(case, start, function, slopes, multipliers):
     """Rule 4.2: a number that is at least Σ v·d everywhere in the case. `function` is a Vector at tensor `start`."""
     nodes = case.problem.nodes
     v = {start: function}
-    r = ZERO
+    r = slack = ZERO
 
     def add(p, vector):
         v[p] = v[p].plus(vector) if p in v else vector
@@ -245,6 +278,10 @@ def back_substitution(case, start, function, slopes, multipliers):
             continue
         current = reduce_vector(current)
         node = nodes[i]
+        if case.loose:
+            ends = case.bounds[i] if i in case.bounds else case.boxes[i]
+            slack += sum((abs(a) * max(abs(l), abs(u)) for a, l, u in zip(current.items, *ends)), ZERO) / current.den
+            slack += abs(r)
         if node.kind == "affine":
             for p, m in node.terms:
                 add(p, m.pull(current))
@@ -273,7 +310,7 @@ def back_substitution(case, start, function, slopes, multipliers):
                 add(p, Vector([a * s for a, (s, _) in zip(w.items, row)], w.den * SIXTEEN))
         else:
             r += support(case, i, current)
-    return r
+    return r + LOOSE * slack if case.loose else r
 
 
 def support(case, index, v):
@@ -291,22 +328,19 @@ def support(case, index, v):
     grouped = set()
     for group in node.groups:
         grouped.update(group)
-        order = sorted(group, key=lambda j: items[j])
+        order = sorted(group, key=lambda j: (items[j], j))
         slope, mu = -sum(high[j] for j in group), items[order[-1]]
         for j in order:
-            if slope >= 0:
-                mu = items[j]
-                break
             slope += high[j] - low[j]
             if slope >= 0:
                 mu = items[j]
                 break
         for j in group:
             a = items[j] - mu
-            total += max(a * low[j], a * high[j])
+            total += a * (high[j] if a >= 0 else low[j])
     for j, a in enumerate(items):
         if a and j not in grouped:
-            total += max(a * low[j], a * high[j])
+            total += a * (high[j] if a >= 0 else low[j])
     return Fraction(total, den * v.den)
 
 
@@ -321,25 +355,40 @@ def refine(case, refinements):
     tensor = refinements[0].tensor
     case.need(tensor)
     low, high = case.bounds[tensor]
-    low, high = list(low), list(high)
+    low, high, most = list(low), list(high), case.limits[tensor]
     size = case.problem.nodes[tensor].size
     for item in refinements:
-        known(case, item.multipliers, tensor)
+        ranges(case, item.multipliers)
+    for item in refinements:
+        if item.rows != []:
+            known(case, item.multipliers, tensor)
         for i in item.rows if item.rows is not None else range(size):
             if item.side in (None, "upper"):
-                high[i] = min(high[i], back_substitution(case, tensor, unit(size, i, 1), item.slopes, item.multipliers))
+                bound = back_substitution(case, tensor, unit(size, i, 1), item.slopes, item.multipliers)
+                high[i] = min(high[i], max(bound, -most))
             if item.side in (None, "lower"):
-                low[i] = max(low[i], -back_substitution(case, tensor, unit(size, i, -1), item.slopes, item.multipliers))
-    case.bounds[tensor] = (low, high)
+                bound = -back_substitution(case, tensor, unit(size, i, -1), item.slopes, item.multipliers)
+                low[i] = max(low[i], min(bound, most))
+    if tensor in case.boxes:
+        # at the variables the box is what is known
+        most, (least, largest) = case.box_limits[tensor], case.boxes[tensor]
+        case.boxes[tensor] = ([max(a, min(b, most)) for a, b in zip(least, low)],
+                              [min(a, max(b, -most)) for a, b in zip(largest, high)])
+    case.bounds[tensor], case.limits[tensor] = (low, high), limit(low, high)
+
+
+def ranges(case, multipliers):
+    """Bounds of a tensor of a known range are derived when a multiplier refers to it."""
+    for i in sorted(multipliers):
+        if case.problem.nodes[i].range is not None:
+            case.need(i)
 
 
 def known(case, multipliers, target):
-    """Bounds of a tensor of a known range are derived; those of any other must be known. One after the target is idle."""
+    """The bounds of any other tensor must be known; a multiplier after the target is idle."""
     for i in multipliers:
         if i <= target and i not in case.bounds:
-            if case.problem.nodes[i].range is None and not (case.problem.nodes[i].kind == "vars" and i == case.problem.input_block):
-                raise Fault("proof-reference", "a multiplier at a tensor of which nothing is known")
-            case.need(i)
+            raise Fault("proof-reference", "a multiplier at a tensor of which nothing is known")
 
 
 def split(case, tensor, element, theta):
@@ -349,26 +398,32 @@ def split(case, tensor, element, theta):
     children = []
     for side in (0, 1):
         child = case.child()
-        child.bounds[tensor] = cut(child.bounds[tensor], element, at, side)
+        child.bounds[tensor] = cut(child.bounds[tensor], element, at, side, case.limits[tensor])
         if tensor in child.boxes:
-            child.boxes[tensor] = cut(child.boxes[tensor], element, at, side)
+            child.boxes[tensor] = cut(child.boxes[tensor], element, at, side, case.box_limits[tensor])
         children.append(child)
     return children
 
 
-def cut(bounds, element, at, side):
+def cut(bounds, element, at, side, most):
     low, high = list(bounds[0]), list(bounds[1])
     if side == 0:
-        high[element] = min(high[element], at)
+        high[element] = min(high[element], max(at, -most))
     else:
-        low[element] = max(low[element], at)
+        low[element] = max(low[element], min(at, most))
     return low, high
+
+
+def prepare(case, entries):
+    """What entries of close need to be known."""
+    case.need(case.problem.output)
+    for entry in entries:
+        ranges(case, entry.multipliers)
 
 
 def close(case, cell, entry):
     """Rule 4.5: the bound B, and whether it closes the cell."""
     problem = case.problem
-    case.need(problem.output)
     known(case, entry.multipliers, problem.output)
     size = problem.nodes[problem.output].size
     items, constant = [0] * size, ZERO
@@ -384,4 +439,7 @@ def close(case, cell, entry):
 
 def void(case, tensor, element):
     """Rule 4.6."""
-    return tensor in case.bounds and case.bounds[tensor][0][element] > case.bounds[tensor][1][element]
+    if tensor not in case.bounds:
+        return False
+    low, high = case.bounds[tensor][0][element], case.bounds[tensor][1][element]
+    return low > high + (LOOSE * max(abs(low), abs(high)) if case.loose else 0)

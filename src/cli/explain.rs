@@ -54,7 +54,6 @@ pub fn run(arguments: &Arguments) -> Result<u8> {
             "answers that refer to the proof of another setting, which covers more",
         ),
         (count(|k| matches!(k, Kind::Chain(_))), "chains, that is what other certificates establish, added up"),
-        (count(|k| matches!(k, Kind::Malformed)), "answers that no checker accepts"),
     ];
     if !proofs.is_empty() {
         let sum = |of: fn(&Shape) -> usize| proofs.iter().map(|shape| of(shape)).sum::<usize>();

@@ -75,10 +75,11 @@ impl<'a> Item<'a> {
         self.demand(chosen, &names.join(" or "))
     }
 
-    /// A number from 0 to 2^32.
+    /// A number from 0 to 2^32, in base 10.
     pub fn count(&self) -> Result<usize> {
-        let Some(DeValue::Integer(i)) = self.value else { return self.demand(None, "a whole number") };
-        let count = usize::from_str_radix(i.as_str(), i.radix()).ok().filter(|&n| n <= 1 << 32);
+        let digits =
+            if let Some(DeValue::Integer(i)) = self.value { Some(i).filter(|i| i.radix() == 10) } else { None };
+        let count = digits.and_then(|i| i.as_str().parse().ok()).filter(|&n| n <= 1 << 32);
         self.demand(count, "a whole number from 0 to 4294967296")
     }
 

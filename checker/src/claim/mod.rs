@@ -12,6 +12,7 @@ use crate::verify::{Files, digest};
 use crate::vnnlib::{self, Query};
 pub use document::{Item, read as read_document};
 use std::cell::RefCell;
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -314,14 +315,16 @@ fn setting(item: &Item<'_>, base: &Setting, files: &mut Files) -> Result<Setting
             if let Some(replaced) = &replaced {
                 *scale = replaced.clone();
             }
-            laddered |= *scale.ladder != Ladder::None;
-            if cutoff.is_given() {
-                (scale.cutoff, scale.seen) = (cutoff.count()?, None);
+            if *scale.ladder != Ladder::None {
+                laddered = true;
+                if cutoff.is_given() {
+                    (scale.cutoff, scale.seen) = (cutoff.count()?, None);
+                }
+                if seen.is_given() {
+                    scale.seen = Some(seen.count()?);
+                }
+                scale.check(if cutoff.is_given() { &cutoff } else { &seen })?;
             }
-            if seen.is_given() {
-                scale.seen = Some(seen.count()?);
-            }
-            scale.check(if cutoff.is_given() { &cutoff } else { &seen })?;
         }
         if amplitude.is_given() {
             perturb.amplitude = amplitudes(&amplitude, &perturb.site)?;
@@ -331,6 +334,12 @@ fn setting(item: &Item<'_>, base: &Setting, files: &mut Files) -> Result<Setting
     }
     let scales = new_scale.is_given() || cutoff.is_given() || seen.is_given();
     item.ensure(scaled || !scales, Code::ClaimValue, "perturbed weights have no scale to set")?;
+    let perturbed = !setting.perturb.is_empty();
+    item.ensure(
+        perturbed || !amplitude.is_given(),
+        Code::ClaimValue,
+        "nothing is perturbed, so there is no amplitude",
+    )?;
     let rungs = cutoff.is_given() || seen.is_given();
     item.ensure(laddered || !rungs, Code::ClaimValue, "the family `none` has no cutoff to set")?;
     Ok(setting)
@@ -345,7 +354,11 @@ fn range(item: &Item<'_>) -> Result<(Rational, Rational)> {
 
 fn row_list(item: &Item<'_>) -> Result<Vec<usize>> {
     let Ok(text) = item.text() else { return distinct(item) };
-    let ends = text.split_once("..").and_then(|(a, b)| Some((a.parse::<usize>().ok()?, b.parse().ok()?)));
+    let count = |text: &str| {
+        let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+        text.parse::<usize>().ok().filter(|&n| digits && n <= 1 << 32)
+    };
+    let ends = text.split_once("..").and_then(|(a, b)| Some((count(a)?, count(b)?)));
     match ends {
         Some((first, end)) if first < end && end - first <= MAX_ROWS => Ok((first..end).collect()),
         _ => item.error(Code::ClaimValue, "`rows` must be a range such as \"0..100\" (the end is excluded)"),
@@ -367,7 +380,10 @@ fn perturb(item: &Item<'_>, files: &mut Files) -> Result<Perturb> {
         (false, _, false) => Site::Tensor { name: site.text()?.to_owned(), scale: scale(&scale_item, files)? },
         (true, false, _) => {
             let names = if weights.is_array() {
-                Some(weights.list(|name| Ok(name.text()?.to_owned()))?)
+                let names = weights.list(|name| Ok(name.text()?.to_owned()))?;
+                let distinct = names.iter().collect::<HashSet<_>>().len() == names.len();
+                weights.ensure(distinct, Code::ClaimValue, "a parameter is named twice")?;
+                Some(names)
             } else {
                 weights.choice(&[("all", None)])?
             };
@@ -385,6 +401,9 @@ fn truncate(item: &Item<'_>, files: &mut Files) -> Result<Truncate> {
     let [site, scale] = item.table(["site", "scale"])?;
     let (ladder, [cutoff]) = scale::ladder(&scale, ["cutoff"], files)?;
     let rung = cutoff.count()?;
+    let linear = keeps_elements(&ladder) || matches!(*ladder, Ladder::Haar(_));
+    let message = "truncation needs the family block-mean, haar, groups, dct, pca or matrix with `modes`";
+    scale.ensure(linear, Code::ClaimValue, message)?;
     ladder.check(rung).or_else(|message| cutoff.error(Code::ClaimShape, message))?;
     Ok(Truncate { site: site.text()?.to_owned(), ladder, cutoff: rung, place: site.place() })
 }
@@ -437,6 +456,11 @@ impl Scale {
     }
 }
 
+/// True for ladders whose rungs see linear maps of the elements themselves.
+fn keeps_elements(ladder: &Ladder) -> bool {
+    ladder.is_kernel() && *ladder != Ladder::None
+}
+
 fn coarse(item: &Item<'_>, files: &mut Files) -> Result<Coarse> {
     if item.text().is_ok() {
         return item.choice(&[("identity", Coarse::Identity)]);
@@ -444,17 +468,18 @@ fn coarse(item: &Item<'_>, files: &mut Files) -> Result<Coarse> {
     if item.is_table_with("scale") {
         let [scale, seen, hidden] = item.table(["scale", "seen", "hidden"])?;
         let (ladder, []) = scale::ladder(&scale, [], files)?;
+        let message = "a coarse output needs the family block-mean, groups, dct, pca or matrix with `modes`";
+        scale.ensure(keeps_elements(&ladder), Code::ClaimValue, message)?;
         let (seen, hidden) = (seen.optional(Item::count)?, hidden.optional(Item::count)?);
         for rung in [seen, hidden].into_iter().flatten() {
             ladder.check(rung).or_else(|message| item.error(Code::ClaimShape, message))?;
         }
         let ordered = match (seen, hidden) {
-            (None, None) => false,
+            (None, None) => return item.error(Code::ClaimMissingKey, "`coarse` by scale needs `seen` or `hidden`"),
             (Some(seen), Some(hidden)) => seen != hidden && ladder.is_finer(seen, hidden),
             _ => true,
         };
-        let message = "a coarse map by scale needs `seen`, `hidden`, or both with `seen` the finer rung";
-        item.ensure(ordered, Code::ClaimShape, message)?;
+        item.ensure(ordered, Code::ClaimShape, "`seen` must be a finer rung than `hidden`")?;
         return Ok(Coarse::Band { ladder, seen, hidden });
     }
     let [groups, reduce, matrix] = item.table(["groups", "reduce", "matrix"])?;

@@ -137,7 +137,7 @@ pub fn grid(shape_item: &Item<'_>, spatial: &Item<'_>) -> Result<Grid> {
     let spatial = spatial.optional(Item::count)?.unwrap_or(shape.len().min(2));
     let message = "`spatial` must be 1 or 2, and at most the number of axes in `shape`";
     shape_item.ensure((1..=shape.len().min(2)).contains(&spatial), Code::ClaimShape, message)?;
-    shape_item.ensure(shape.iter().all(|&d| d > 0), Code::ClaimShape, "`shape` has an axis of size 0")?;
+    shape_item.ensure(shape.iter().all(|&d| d > 0), Code::ClaimValue, "`shape` has an axis of size 0")?;
     Ok(Grid { shape, spatial })
 }
 
@@ -188,7 +188,7 @@ pub fn matrix(item: &Item<'_>, files: &mut Files) -> Result<Array> {
         let shape = vec![rows.len(), width];
         return Ok(Array { shape, values: Values::Rational(rows.into_iter().flatten().collect()) });
     }
-    let array = stored(item, files)?;
+    let array = stored(item, true, files)?;
     let message = format!("the array has the shape {:?}; a matrix is needed", array.shape);
     item.ensure(array.shape.len() == 2, Code::ClaimShape, message)?;
     Ok(array)
@@ -199,7 +199,7 @@ fn vector(item: &Item<'_>, files: &mut Files) -> Result<Vec<Rational>> {
     let values = if item.is_array() {
         item.list(Item::rational)?
     } else {
-        let array = stored(item, files)?;
+        let array = stored(item, false, files)?;
         item.ensure(array.shape.len() == 1, Code::ClaimShape, "the array must have one axis")?;
         (0..array.values.len()).map(|i| array.values.get(i)).collect()
     };
@@ -208,11 +208,14 @@ fn vector(item: &Item<'_>, files: &mut Files) -> Result<Vec<Rational>> {
     Ok(values)
 }
 
-/// An array from a file.
-fn stored(item: &Item<'_>, files: &mut Files) -> Result<Array> {
+/// An array from a file; `matrix` if it may be transposed.
+fn stored(item: &Item<'_>, matrix: bool, files: &mut Files) -> Result<Array> {
     let (file, tensor, transpose) = if item.text().is_ok() {
         (*item, None, false)
     } else {
+        if !matrix {
+            item.table(["file", "tensor"])?;
+        }
         let [file, tensor, transpose] = item.table(["file", "tensor", "transpose"])?;
         (file, tensor.optional(Item::text)?, transpose.optional(Item::flag)?.unwrap_or(false))
     };

@@ -15,7 +15,7 @@ pub const OPERATOR_SET: Schema = Schema("operator set", &[1, 2], &[], &[], "unkn
 /// 1 nodes, 5 initializers, 11 inputs, 12 outputs. The shapes of inner tensors (13) are not needed.
 pub const GRAPH: Schema = Schema("graph", &[], &[1, 5, 11, 12], &[2, 10, 13, 16], "quantisation or sparse tensors");
 /// 3 name, 4 operator, 7 domain; 1 inputs, 2 outputs, 5 attributes.
-pub const NODE: Schema = Schema("node", &[3, 4, 7], &[1, 2, 5], &[6, 9, 10], "an overload");
+pub const NODE: Schema = Schema("node", &[3, 4, 7], &[1, 2, 5], &[6, 9], "an overload");
 /// 1 name, 2 float, 3 integer, 4 string, 5 tensor, 20 type; 7 floats, 8 integers.
 const ATTRIBUTE: Schema = Schema("attribute", &[1, 2, 3, 4, 5, 20], &[7, 8], &[13], "a graph, list or reference");
 /// 1 name, 2 type.
@@ -69,7 +69,11 @@ pub fn attributes<'a>(node: &Message<'a>) -> Result<Vec<(&'a str, Message<'a>)>>
         let name = a.text(1)?;
         // The field that holds a value of type t has the number t + 1. Readers differ about values in other fields.
         let others = |t: i64| [2, 3, 4, 5, 7, 8].into_iter().filter(move |field| *field != t.saturating_add(1));
-        let stray = a.int(20)?.is_some_and(|t| others(t).any(|field| a.has(field.cast_unsigned())));
+        let present = |fields: &mut dyn Iterator<Item = i64>| fields.filter(|f| a.has(f.cast_unsigned())).count();
+        let stray = match a.int(20)? {
+            Some(t) => present(&mut others(t)) > 0,
+            None => present(&mut others(-1)) > 1,
+        };
         ensure(!stray, Code::OnnxFormat, format!("attribute `{name}` has a value that is not of its type"))?;
         Ok((name, a))
     };
@@ -89,7 +93,7 @@ pub fn dimensions(info: &Message<'_>) -> Result<Option<Vec<Option<usize>>>> {
     let Some(shape) = tensor.messages(2, &SHAPE)?.pop() else { return Ok(None) };
     let size = |d: &Message<'_>| {
         // The two are alternatives of which readers take the last; here, one that is stated must be positive.
-        let (size, named) = (d.int(1)?, d.has(2));
+        let (size, named) = (d.int(1)?, !d.texts(2)?.is_empty());
         let known = size.and_then(|size| usize::try_from(size).ok()).filter(|&size| size > 0);
         let valid = size.is_none() || (known.is_some() && !named);
         ensure(valid, Code::OnnxShape, "a dimension is not positive, or has both a size and a name")?;
@@ -114,8 +118,7 @@ fn constant(m: &Message<'_>) -> Result<Value> {
     let shape = shape.ok_or_else(|| error(Code::OnnxShape, format!("negative dimension in {dims:?}")))?;
     let too_large = || error(Code::LimitSize, format!("shape {dims:?} is empty or has more than {MAX_TOTAL} elements"));
     let count = shape::elements(&shape, MAX_TOTAL).ok_or_else(too_large)?;
-    // Where the values are if they are not raw, the width of raw ones, and what the bits mean. Protobuf and ONNX both
-    // cut an integer that is too wide for its type.
+    // Where the values are if they are not raw, the width of raw ones, and what the bits mean.
     type Decode = fn(u64) -> Option<Dyadic>;
     let (field, width, decode): (u64, usize, Decode) = match m.int(2)?.unwrap_or(0) {
         1 => (4, 4, |bits| Dyadic::from_ieee(bits, 8, 23)),
@@ -139,6 +142,16 @@ fn constant(m: &Message<'_>) -> Result<Value> {
         4 | 10 => m.words(field, width)?,
         _ => m.ints(field)?.into_iter().map(i64::cast_unsigned).collect(),
     };
+    // Readers differ about integers that are too wide for their type: some cut them.
+    let range = match (field, width) {
+        _ if raw || field != 5 => i64::MIN..=i64::MAX,
+        (_, 1) if m.int(2)? == Some(2) => 0..=0xff,
+        (_, 1) => -0x80..=0x7f,
+        (_, 2) => 0..=0xffff,
+        _ => i32::MIN.into()..=i32::MAX.into(),
+    };
+    let fits = bits.iter().all(|bits| range.contains(&bits.cast_signed()));
+    ensure(fits, Code::OnnxFormat, "holds an integer that its type does not")?;
     let found = bits.len();
     ensure(found == count, Code::OnnxShape, format!("shape {dims:?} needs {count} values, it has {found}"))?;
     let values: Option<_> = bits.into_iter().map(decode).collect();

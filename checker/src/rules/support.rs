@@ -95,7 +95,7 @@ impl Domain {
     /// hi_j − lo_j when μ passes v_j, so the minimum is where the slope stops being negative.
     fn weighted_median(&self, v: &[i64], group: &[u32]) -> i64 {
         let mut order: Vec<usize> = group.iter().map(|&j| j as usize).collect();
-        order.sort_unstable_by_key(|&j| v[j]);
+        order.sort_unstable_by_key(|&j| (v[j], j));
         let mut slope: i128 = -order.iter().map(|&j| i128::from(self.scaled.upper()[j])).sum::<i128>();
         for &j in &order {
             slope += i128::from(self.scaled.upper()[j]) - i128::from(self.scaled.lower()[j]);

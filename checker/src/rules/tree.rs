@@ -127,20 +127,28 @@ const CUT_FROM: usize = 32;
 /// Walks the tree whose root is node `first`.
 fn walk_tree<'p>(of: &Walk<'p>, sizes: &[usize], first: usize, root: Open<'p>) -> Result<Walk<'p>> {
     let mut top = of.fresh();
-    let mut subtrees: Vec<(usize, Open<'p>)> = vec![(first, root)];
+    let (mut subtrees, mut failed): (Vec<(usize, Open<'p>)>, _) = (vec![(first, root)], None);
     while sizes[first] >= CUT_FROM && subtrees.len() < SUBTREES {
         let largest = (0..subtrees.len()).max_by_key(|&k| sizes[subtrees[k].0]).unwrap_or_default();
         if sizes[subtrees[largest].0] == 1 {
             break;
         }
         let (at, open) = subtrees.swap_remove(largest);
-        if let Some((low, high)) = top.step(at, open)? {
-            subtrees.extend([(at + 1, low), (at + 1 + sizes[at + 1], high)]);
+        match top.step(at, open) {
+            Ok(None) => {}
+            Ok(Some((low, high))) => subtrees.extend([(at + 1, low), (at + 1 + sizes[at + 1], high)]),
+            Err(error) => {
+                // The first error of the tree is reported: what comes before this case may have another.
+                subtrees.retain(|(start, _)| *start < at);
+                failed = Some(error);
+                break;
+            }
         }
     }
     subtrees.sort_unstable_by_key(|(at, _)| *at);
     let one = |(at, open): (usize, Open<'p>)| of.fresh().subtree(at, open);
     let walked = of.in_parallel(subtrees, threads(), "proof", one)?;
+    failed.map_or(Ok(()), Err)?;
     Ok(walked.into_iter().fold(top, |mut all, part| {
         all.reached.iter_mut().zip(part.reached).for_each(|(all, part)| all.take(part));
         all.open_leaves.extend(part.open_leaves);

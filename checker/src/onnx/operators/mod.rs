@@ -167,7 +167,9 @@ impl Builder {
             Some(Constant(_)) => unsupported(format!("output `{}` does not depend on the input", info.text(1)?)),
             None => Err(error(Code::OnnxFormat, format!("output `{}` is not computed", info.text(1)?))),
         };
-        self.network.set_outputs(outputs.iter().map(position).collect::<Result<_>>()?);
+        let outputs = outputs.iter().map(position).collect::<Result<Vec<_>>>()?;
+        ensure(!outputs.is_empty(), Code::OnnxFormat, "the graph has no output")?;
+        self.network.set_outputs(outputs);
         Ok(self.network)
     }
 
@@ -186,7 +188,7 @@ impl Builder {
         ensure(known, Code::OnnxUnsupported, format!("operator domain `{domain}` is not supported"))?;
         // The second output of Dropout is a mask that only training uses.
         let named = match op {
-            "Dropout" => outputs.first().is_some_and(|out| !out.is_empty()),
+            "Dropout" => outputs.len() <= 2 && outputs.first().is_some_and(|out| !out.is_empty()),
             "Split" => !outputs.is_empty() && outputs.iter().all(|out| !out.is_empty()),
             _ => outputs.len() == 1 && !outputs[0].is_empty(),
         };
