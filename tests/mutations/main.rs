@@ -222,7 +222,7 @@ impl Campaign {
         };
         *self.ends.lock().unwrap().entry(word.clone()).or_default() += 1;
         let (Some(statement), End::Verdict(report)) = (statement, end) else { return };
-        if let Some(folder) = self.keep.as_ref().filter(|_| n % self.stride == 0) {
+        if let Some(folder) = self.keep.as_ref().filter(|_| n.is_multiple_of(self.stride)) {
             let place = folder.join(format!("{}-{n}", self.seed));
             keep(&place, &files);
             std::fs::write(place.join("verdict"), format!("{} {word}\n", report.verdict().exit_code())).unwrap();
