@@ -14,7 +14,7 @@ use crate::rules::{tree, witness};
 use crate::vnnlib::{self, Region};
 use num::{Signed, Zero};
 use sha2::{Digest, Sha256};
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -228,16 +228,20 @@ impl Statement {
     }
 
     fn check_header(&self, certificate: &Certificate) -> Result<()> {
-        let (code, what) = if certificate.model != self.model_digest {
-            (Code::ModelMismatch, format!("model {} to {}", certificate.model, self.model_digest))
+        let (code, what, theirs, yours) = if certificate.model != self.model_digest {
+            (Code::ModelMismatch, "model", certificate.model.clone(), self.model_digest.clone())
         } else if certificate.data != self.data_digests {
-            (Code::DataMismatch, format!("data {:?} to {:?}", certificate.data, self.data_digests))
+            (Code::DataMismatch, "data", certificate.data.join(", "), self.data_digests.join(", "))
         } else if certificate.claim != self.claim_digest {
-            (Code::ClaimMismatch, format!("claim {} to {}", certificate.claim, self.claim_digest))
+            (Code::ClaimMismatch, "claim", certificate.claim.clone(), self.claim_digest.clone())
         } else {
             return Ok(());
         };
-        Err(error(code, format!("the certificate is about other files; SHA-256 differs: {what}")))
+        let advice = "have one made for this, or take what it was made for";
+        Err(error(
+            code,
+            format!("the certificate is about another {what}; {advice}; SHA-256 there: {theirs}, here: {yours}"),
+        ))
     }
 }
 
@@ -560,7 +564,11 @@ const MAX_FILE: u64 = 1 << 32;
 /// that a system makes up.
 pub fn read(path: &Path) -> Result<Vec<u8>> {
     let name = path.display().to_string();
-    let failed = |e: std::io::Error| Error::new(Code::Io, name.clone(), e.to_string());
+    let failed = |e: std::io::Error| {
+        let missing = "there is no such file; paths in a claim or a policy start from the folder that it is in";
+        let message = if e.kind() == ErrorKind::NotFound { missing.to_owned() } else { e.to_string() };
+        Error::new(Code::Io, name.clone(), message)
+    };
     let regular = |about: std::fs::Metadata| {
         ensure(about.is_file(), Code::Io, "not a regular file").map_err(|e| e.within(&name))?;
         ensure(about.len() <= MAX_FILE, Code::LimitSize, "larger than 4 GiB").map_err(|e| e.within(&name))?;
