@@ -186,9 +186,11 @@ fn exact_rows(linear: &Linear) -> Vec<Vec<Rational>> {
     rows
 }
 
-/// The same in floating point; `width` is needed if there are no rows.
+/// The same in floating point; `width` is needed if there are no rows. Numbers of which a decomposition could not take squares
+/// are cut: what follows from them is a hint, which the exact rules judge.
 fn float_matrix(rows: &[Vec<Rational>], width: usize) -> DMatrix<f64> {
-    DMatrix::from_row_iterator(rows.len(), width, rows.iter().flat_map(|row| floats(row)))
+    let cut = |x: f64| if x.is_nan() { 0.0 } else { x.clamp(-1e100, 1e100) };
+    DMatrix::from_row_iterator(rows.len(), width, rows.iter().flat_map(|row| floats(row)).map(cut))
 }
 
 /// An orthonormal basis of the vectors that `m` maps to zero.

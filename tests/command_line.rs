@@ -127,3 +127,15 @@ fn inspect_lists_the_sites() {
         assert!(text.contains(site), "{text}");
     }
 }
+
+#[test]
+fn numbers_beyond_floating_point_are_no_fault() {
+    let folder = folder();
+    let mode =
+        |last: &str| vec!["\"1\"".to_owned(); 63].into_iter().chain([last.to_owned()]).collect::<Vec<_>>().join(", ");
+    let modes = format!("[[{}], [{}]]", mode("\"1e400\""), mode("\"0\""));
+    let scale = format!("{{ family = \"matrix\", modes = {modes}, cutoff = 2 }}");
+    let (output, _) =
+        prove(folder.path(), &digits_claim("[7]", &scale, "1/32", "tolerance = \"5\""), &["--method", "crown"]);
+    assert!([Some(0), Some(20)].contains(&output.status.code()), "{}", String::from_utf8_lossy(&output.stderr));
+}
