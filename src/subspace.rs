@@ -4,7 +4,7 @@
 
 use crate::graph::floats;
 use good_lp::{Expression, ProblemVariables, SolverModel, Variable, constraint, variable};
-use nalgebra::{DMatrix, DVector};
+use nalgebra::{DMatrix, DVector, Dyn, SymmetricEigen};
 use num::Zero;
 use scalecheck::linear::Linear;
 use scalecheck::number::Rational;
@@ -44,7 +44,7 @@ impl Subspace {
     /// What the coarse map `linear` does not see.
     pub fn hidden_from(linear: &Linear) -> Option<Self> {
         let (n, rows) = (linear.inputs(), exact_rows(linear));
-        let svd = float_matrix(&rows, n).svd(true, true);
+        let svd = float_matrix(&rows, n).try_svd(true, true, PRECISION, ITERATIONS)?;
         let (u, v_t) = (svd.u.as_ref()?, svd.v_t.as_ref()?);
         let top = svd.singular_values.max();
         let (mut projector, mut dual) = (DMatrix::identity(n, n), DMatrix::zeros(rows.len(), n));
@@ -193,13 +193,21 @@ fn float_matrix(rows: &[Vec<Rational>], width: usize) -> DMatrix<f64> {
     DMatrix::from_row_iterator(rows.len(), width, rows.iter().flat_map(|row| floats(row)).map(cut))
 }
 
-/// An orthonormal basis of the vectors that `m` maps to zero.
+/// Precision of decompositions, and most steps of one: without a limit, numbers of very different sizes can keep it from ending.
+pub const PRECISION: f64 = 5.0 * f64::EPSILON;
+pub const ITERATIONS: usize = 100_000;
+
+fn eigen(m: DMatrix<f64>) -> Option<SymmetricEigen<f64, Dyn>> {
+    SymmetricEigen::try_new(m, PRECISION, ITERATIONS)
+}
+
+/// An orthonormal basis of the vectors that `m` maps to zero; of none, if they cannot be found.
 fn null_space(m: &DMatrix<f64>) -> DMatrix<f64> {
     let n = m.ncols();
     if m.nrows() == 0 || n == 0 {
         return DMatrix::identity(n, n);
     }
-    let eigen = (m.transpose() * m).symmetric_eigen();
+    let Some(eigen) = eigen(m.transpose() * m) else { return DMatrix::zeros(n, 0) };
     let top = eigen.eigenvalues.max();
     let small: Vec<DVector<f64>> = (0..n)
         .filter(|&k| eigen.eigenvalues[k] <= RANK * top)
@@ -212,8 +220,8 @@ fn null_space(m: &DMatrix<f64>) -> DMatrix<f64> {
 fn onto(basis: &DMatrix<f64>) -> DMatrix<f64> {
     let n = basis.nrows();
     let mut projector = DMatrix::zeros(n, n);
-    if basis.ncols() > 0 {
-        let eigen = (basis * basis.transpose()).symmetric_eigen();
+    let found = if basis.ncols() > 0 { eigen(basis * basis.transpose()) } else { None };
+    if let Some(eigen) = found {
         let top = eigen.eigenvalues.max();
         for k in (0..n).filter(|&k| eigen.eigenvalues[k] > RANK * top) {
             let q = eigen.eigenvectors.column(k);

@@ -1,7 +1,7 @@
 //! From a floating-point perturbation to an exact one inside the domain: the numbers of a witness.
 
 use crate::graph::{Graph, float, floats};
-use crate::subspace::ExactForm;
+use crate::subspace::{ExactForm, ITERATIONS, PRECISION};
 use nalgebra::{DMatrix, DVector};
 use num::bigint::BigInt;
 use num::integer::Integer;
@@ -177,7 +177,10 @@ fn image(
         return Some(vec![Rational::zero(); n]);
     }
     let t = DMatrix::from_iterator(n, columns.len(), columns.iter().flat_map(|column| floats(column)));
-    let w = t.svd(true, true).solve(&DVector::from_column_slice(point), 1e-9).ok()?;
+    if !t.iter().all(|x| x.is_finite()) {
+        return None;
+    }
+    let w = t.try_svd(true, true, PRECISION, ITERATIONS)?.solve(&DVector::from_column_slice(point), 1e-9).ok()?;
     let largest = w.amax();
     let mut w: Vec<Rational> = w.iter().map(|&w| dyadic(w, largest)).collect::<Option<_>>()?;
     let order: Vec<usize> = (0..w.len()).collect();

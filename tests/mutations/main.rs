@@ -56,7 +56,7 @@ struct Campaign {
     /// How often each code and each verdict came.
     ends: Mutex<BTreeMap<String, u64>>,
     failures: Mutex<Vec<String>>,
-    /// For the watchdog: the number of the mutation that each worker checks now, and since when, in milliseconds.
+    /// For the watchdog: the number of the mutation that each worker checks or attacks now, and since when, in milliseconds.
     checking: Vec<(AtomicU64, AtomicU64)>,
     /// What the prover finds of a question, by the digests of its files.
     attacked: Mutex<HashMap<Vec<String>, Arc<Attacked>>>,
@@ -176,7 +176,7 @@ impl Campaign {
         self.failures.lock().unwrap().push(what);
     }
 
-    /// Ends the process when a check takes far too long: it could not be ended otherwise.
+    /// Ends the process when a check or an attack takes far too long: it could not be ended otherwise.
     fn watch(&self, start: Instant) {
         while !self.done.load(Ordering::Relaxed) {
             std::thread::sleep(Duration::from_millis(200));
@@ -236,7 +236,10 @@ impl Campaign {
         if question && base.is_false && rows(&report).any(|(.., verdict)| holds(verdict)) {
             return failed("VERIFIED, and the claim is false");
         }
-        match caught(|| self.contradicted(&statement, &report)) {
+        since.store(1 + start.elapsed().as_millis() as u64, Ordering::Relaxed);
+        let contradicted = caught(|| self.contradicted(&statement, &report));
+        since.store(0, Ordering::Relaxed);
+        match contradicted {
             Ok(None) => {}
             Ok(Some(what)) => failed(&what),
             Err(_) => failed("the prover panics at this claim"),
@@ -267,7 +270,7 @@ impl Campaign {
 type Attacked = Result<Vec<Outcome>, String>;
 
 fn attack(statement: &Statement) -> Attacked {
-    let deadline = Some(Instant::now() + Duration::from_secs(1));
+    let deadline = Some(Instant::now() + Duration::from_millis(100));
     let mut config = Config { deadline, method: Choice::Interval, ..Config::default() };
     (config.attack.starts, config.attack.steps) = (3, 6);
     prove_rows(statement, &config, &|_| (), || ()).map_err(|e| format!("{e:#}"))
