@@ -14,6 +14,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::{HashMap, HashSet};
 use std::io::Read;
 
+/// Most bits of the numerator and of the denominator of a threshold. Every case below a split computes with it.
+const MAX_THRESHOLD: u64 = 1024;
+
 /// The value of `format` that this checker reads.
 pub const FORMAT: &str = "scale-certificate/1";
 
@@ -199,7 +202,8 @@ pub fn parse(bytes: &[u8], max_memory: u64) -> Result<Certificate> {
     let malformed = |message: String| error(Code::CertificateFormat, message);
     let (packed, mut unpacked) = (bytes.starts_with(&[0x1f, 0x8b]), Vec::new());
     if packed {
-        let most = max_memory.saturating_add(1);
+        // Any byte counts four: what is longer exceeds the limit.
+        let most = (max_memory / 4).saturating_add(1);
         let read = MultiGzDecoder::new(bytes).take(most).read_to_end(&mut unpacked);
         read.map_err(|e| malformed(format!("the gzip data is damaged: {e}")))?;
     }
@@ -229,7 +233,7 @@ fn memory(json: &[u8]) -> u64 {
         b'"' => 20,
         b'[' => 48,
         b'{' => 384,
-        _ => 1,
+        _ => 4,
     };
     json.iter().map(cost).sum()
 }
@@ -393,7 +397,9 @@ impl Resolver<'_> {
         let end = match (&text.split, &text.close, &text.void) {
             (Some(SplitText { tensor, element, at }), _, None) => {
                 let (tensor, element) = self.element(*tensor, *element)?;
-                let at = known(parse_rational(at), || format!("`{at}` is not a rational"))?;
+                let small = |at: &Rational| at.numer().bits().max(at.denom().bits()) <= MAX_THRESHOLD;
+                let message = || format!("`{at}` is not a rational of at most {MAX_THRESHOLD} bits above and below");
+                let at = known(parse_rational(at).filter(small), message)?;
                 End::Split { tensor, element, at }
             }
             (None, Some(_), None) => End::Leaf,

@@ -123,9 +123,18 @@ pub struct Error {
     pub message: String,
 }
 
+/// Most characters of a message.
+const MAX_MESSAGE: usize = 2000;
+
 impl Error {
     pub fn new(code: Code, place: impl Into<String>, message: impl Into<String>) -> Self {
-        Error { code, place: place.into(), message: message.into() }
+        let mut message: String = message.into();
+        // Many a message repeats what a file says, which may be the whole of it.
+        if let Some((end, _)) = message.char_indices().nth(MAX_MESSAGE) {
+            message.truncate(end);
+            message.push('…');
+        }
+        Error { code, place: place.into(), message }
     }
 
     /// The same error with an outer place in front, such as the file it was found in.

@@ -119,6 +119,11 @@ fn run(mut arguments: Vec<String>, json: bool) -> Result<(String, u8)> {
     Ok((text, report.verdict().exit_code()))
 }
 
+/// The beginning of a text that may be anything.
+fn short(text: &str) -> String {
+    text.chars().take(100).collect()
+}
+
 /// `scalecheck show`: what is in a certificate, without a verdict.
 fn show(file: &str, config: &Config, json: bool) -> Result<(String, u8)> {
     let certificate = certificate::parse(&read(file.as_ref())?, config.max_memory).map_err(|e| e.within(file))?;
@@ -155,7 +160,7 @@ fn show(file: &str, config: &Config, json: bool) -> Result<(String, u8)> {
         });
         return Ok((format!("{object}\n"), 0));
     }
-    let mut text = format!("{}, made by {:?}\n", certificate.format, certificate.generator);
+    let mut text = format!("{}, made by {:?}\n", certificate.format, short(&certificate.generator));
     text += &format!("about the model SHA-256 {}\nand the claim SHA-256 {}\n", certificate.model, certificate.claim);
     for data in &certificate.data {
         text += &format!("with the data SHA-256 {data}\n");

@@ -66,6 +66,7 @@ impl Shape {
             shape.closes += 1;
             shape.multipliers += close.multipliers.len() + mantissas(&close.duals);
         }
+        let mut splits: BTreeMap<usize, usize> = BTreeMap::new();
         // In preorder: the depths of the cases that are still to come, the next one last.
         let mut pending: Vec<usize> = Vec::new();
         for node in &proof.nodes {
@@ -74,13 +75,16 @@ impl Shape {
                 0
             });
             if let Some(split) = &node.split {
-                let name = proof.tensors.get(split.tensor).map_or("a tensor that is not listed", String::as_str);
-                *shape.splits.entry(name.to_owned()).or_default() += 1;
+                *splits.entry(split.tensor).or_default() += 1;
                 pending.extend([depth + 1; 2]);
             } else {
                 shape.cases += 1;
                 shape.depth = shape.depth.max(depth);
             }
+        }
+        for (tensor, count) in splits {
+            let name = proof.tensors.get(tensor).map_or("a tensor that is not listed", String::as_str);
+            *shape.splits.entry(name.to_owned()).or_default() += count;
         }
         shape
     }

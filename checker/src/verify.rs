@@ -379,9 +379,19 @@ pub(crate) fn verify_in(
     mut note: impl FnMut(usize, Option<&Region>),
     progress: impl Fn(usize, usize),
 ) -> Result<Report> {
-    let certificate = certificate::parse(certificate, config.max_memory)?;
+    let parse = || certificate::parse(certificate, config.max_memory);
+    let mut certificate = parse()?;
     statement.check_header(&certificate)?;
-    let linked = links.check(&certificate.links, from, config)?;
+    let named = std::mem::take(&mut certificate.links);
+    let linked = if named.is_empty() {
+        Vec::new()
+    } else {
+        // Not kept while the links are checked, each of which may have links: it is read again.
+        drop(certificate);
+        let linked = links.check(&named, from, config)?;
+        certificate = parse()?;
+        linked
+    };
     let (rows, settings) = (statement.claim.rows(), &statement.claim.settings);
     let mut answers: Vec<Vec<Option<&Answer>>> = vec![vec![None; settings.len()]; rows.len()];
     for answer in &certificate.answers {

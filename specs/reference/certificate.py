@@ -14,7 +14,7 @@ from ladders import KERNELS
 from problem import Problem, dot, evaluate, winner
 
 LARGEST = 2 ** 29
-# What a byte of the text counts in memory; any other counts one.
+# What a byte of the text counts in memory; any other counts four.
 COUNTS = {b"{": 384, b"[": 48, b",": 32, b'"': 20}
 
 
@@ -30,8 +30,8 @@ def unpack(data):
         try:
             while rest:
                 inflate = zlib.decompressobj(31)
-                result += inflate.decompress(rest, LARGEST + 1 - len(result))
-                if len(result) > LARGEST or inflate.unconsumed_tail:
+                result += inflate.decompress(rest, LARGEST // 4 + 1 - len(result))
+                if len(result) > LARGEST // 4 or inflate.unconsumed_tail:
                     raise Fault("limit-size", "the certificate is too large")
                 if not inflate.eof:
                     raise malformed("damaged gzip")
@@ -39,7 +39,7 @@ def unpack(data):
         except zlib.error:
             raise malformed("damaged gzip")
         data = result
-    if len(data) + sum((count - 1) * data.count(byte) for byte, count in COUNTS.items()) > LARGEST:
+    if 4 * len(data) + sum((count - 4) * data.count(byte) for byte, count in COUNTS.items()) > LARGEST:
         raise Fault("limit-size", "the certificate is too large")
     return data
 
@@ -304,7 +304,7 @@ class Proof:
         if "split" in n:
             tensor = self.tensor(n["split"]["tensor"])
             element, theta = self.element(tensor, n["split"]["element"]), parse_number(n["split"]["at"])
-            if theta is None:
+            if theta is None or max(abs(theta.numerator), theta.denominator) >= 2 ** 1024:
                 raise Fault("proof-reference", "a threshold that is not readable")
             node.split = tensor, element, theta
         if "void" in n:
@@ -338,6 +338,13 @@ class Proof:
             open_cases = max(open_cases, 1) + (1 if node.split is not None else -1)
         if open_cases or not self.nodes:
             raise Fault("tree-truncated", "there are no nodes, or they end inside of a tree")
+        pending = []
+        for node in self.nodes:
+            depth = pending.pop() if pending else 0
+            if depth > 1024:
+                raise Fault("limit-size", "a tree is deeper than 1024 splits")
+            if node.split is not None:
+                pending += [depth + 1, depth + 1]
 
     def check(self):
         """Rule 4.7. Returns the tolerance that the proof establishes (None unless a tolerance is claimed)."""

@@ -38,7 +38,7 @@ pub fn run(arguments: &Arguments) -> Result<u8> {
     let asked = statement.claim().rows().len() * statement.claim().settings.len();
     println!(
         "{name}, made by {:?}; answers: {}, of {asked} that the claim asks for.",
-        certificate.generator,
+        certificate.generator.chars().take(100).collect::<String>(),
         kinds.len()
     );
     let proofs: Vec<&Shape> =

@@ -196,6 +196,10 @@ fn met(
         );
         return Err(Failure::new("model-other", message));
     }
+    if requirement.replaces && !statement.claim().truncate.is_empty() {
+        let message = "the claim is about that model with tensors truncated, which is another one; have the model certified as it is";
+        return Err(Failure::new("model-other", message.to_owned()));
+    }
     finding.data_digests = statement.data().to_vec();
     if let Some(pinned) = requirement.data.as_ref().filter(|pinned| **pinned != finding.data_digests) {
         let message = format!(

@@ -6,7 +6,7 @@
 //! exclude different cells; the claim needs that each cell is excluded by some tree.
 
 use crate::certificate::{Close, End, Node, Proof, Refine, Side, SlopeSet};
-use crate::error::{Code, Error, Result, exponent};
+use crate::error::{Code, Error, Result, ensure, exponent};
 use crate::number::Rational;
 use crate::problem::Problem;
 use crate::rules::back_substitution::Relaxation;
@@ -92,6 +92,9 @@ fn follow(problem: &Problem, proof: &Proof, max_work: u64, explore: bool) -> Res
     })
 }
 
+/// Deepest tree: every case above one that is being checked is in memory, or the other child of it.
+const MAX_DEPTH: usize = 1024;
+
 /// Number of nodes of the subtree that begins at each node. An error if a split has not both of its children.
 fn sizes(nodes: &[Node]) -> Result<Vec<usize>> {
     let truncated = |open: usize| {
@@ -101,12 +104,15 @@ fn sizes(nodes: &[Node]) -> Result<Vec<usize>> {
     if nodes.is_empty() {
         return Err(truncated(1));
     }
-    let mut sizes = vec![1; nodes.len()];
+    let (mut sizes, mut depths) = (vec![1; nodes.len()], vec![0; nodes.len()]);
     for at in (0..nodes.len()).rev() {
         if let End::Split { .. } = nodes[at].end {
             let low = *sizes.get(at + 1).ok_or_else(|| truncated(2))?;
             let high = *sizes.get(at + 1 + low).ok_or_else(|| truncated(1))?;
             sizes[at] = 1 + low + high;
+            depths[at] = 1 + depths[at + 1].max(depths[at + 1 + low]);
+            let message = "a tree is deeper than 1024 splits";
+            ensure(depths[at] <= MAX_DEPTH, Code::LimitSize, message).map_err(|e| e.within(&place(at)))?;
         }
     }
     Ok(sizes)
