@@ -289,6 +289,9 @@ fn node(tape: &mut Tape, study: &Study, proof: &mut ProofText, known: &[bool], d
         // Near the clean value, or at the kink.
         let centre = problem.tensors[t].centre.get(element);
         let at = if tape.one_in(2) { Rational::zero() } else { centre + tape.unit() };
+        // Thresholds have at most 1024 bits; wild networks have centres of more.
+        let wide = at.numer().bits().max(at.denom().bits()) > 1024;
+        let at = if wide { at.round() } else { at };
         let split = Some(SplitText { tensor, element, at: at.to_string() });
         proof.nodes.push(NodeText { refine, split, close, void: None });
         node(tape, study, proof, &known, depth - 1);
