@@ -240,6 +240,32 @@ fn a_quantised_copy_is_what_takes_the_models_place() {
 }
 
 #[test]
+fn a_claim_about_a_truncated_copy_says_nothing_of_the_copy_itself() {
+    let folder = support::folder();
+    let models = root().join("models");
+    let claim = format!(
+        "model = \"{0}/digits-mlp.onnx\"\nreplace = \"{0}/digits-mlp-int8.onnx\"\n[inputs]\nbox = {{ lower = 0, upper = 1 }}\n\
+         [[truncate]]\nsite = \"input\"\nscale = {1}\n[output]\ntolerance = 3\n",
+        models.display(),
+        support::blocks(2)
+    );
+    std::fs::write(folder.path().join("claim.toml"), claim).expect("the claim is written");
+    std::fs::write(folder.path().join("c.json"), "{}").expect("a certificate is written");
+    let copy = models.join("digits-mlp-int8.onnx");
+    let bytes = std::fs::read(&copy).expect("the copy is there");
+    let policy = format!(
+        "[[model]]\nfile = \"{}\"\nsha256 = \"{}\"\n[[require]]\nclaim = \"claim.toml\"\ncertificate = \"c.json\"\n\
+         role = \"replace\"\n",
+        copy.display(),
+        digest(&bytes)
+    );
+    let policy = gate::Policy::parse(&folder.path().join("policy.toml"), policy.as_bytes()).expect("a policy");
+    let failure = gate::check(&policy, &Config::default()).remove(0).failure.expect("the gate is shut");
+    assert_eq!(failure.code, "model-other");
+    assert!(failure.message.contains("truncated"), "{}", failure.message);
+}
+
+#[test]
 fn policies_that_ask_for_nothing_are_refused() {
     let release = Release::new();
     let text = release.text();

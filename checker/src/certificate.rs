@@ -14,11 +14,11 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::{HashMap, HashSet};
 use std::io::Read;
 
-/// Most bits of the numerator and of the denominator of a threshold. Every case below a split computes with it.
-const MAX_THRESHOLD: u64 = 1024;
-
 /// The value of `format` that this checker reads.
 pub const FORMAT: &str = "scale-certificate/1";
+
+/// Most bits of the numerator and of the denominator of a threshold. Every case below a split computes with it.
+const MAX_THRESHOLD: u64 = 1024;
 
 /// Declares types of the certificate's text: JSON objects with these fields and no others. One marked `= default` may
 /// be absent, but not `null`. serde by itself would also read an array, by the order of the fields.

@@ -7,7 +7,7 @@ use num::{Signed, Zero};
 use scalecheck::certificate;
 use scalecheck::error::{Class, Code, Error, Result};
 use scalecheck::number::{Rational, approximate};
-use scalecheck::show::Kind;
+use scalecheck::show::{Kind, beginning};
 use scalecheck::verify::{
     Config, Report, RowVerdict, Separation, SettingReport, Statement, Verdict, read, verify_with,
 };
@@ -119,11 +119,6 @@ fn run(mut arguments: Vec<String>, json: bool) -> Result<(String, u8)> {
     Ok((text, report.verdict().exit_code()))
 }
 
-/// The beginning of a text that may be anything.
-fn short(text: &str) -> String {
-    text.chars().take(100).collect()
-}
-
 /// `scalecheck show`: what is in a certificate, without a verdict.
 fn show(file: &str, config: &Config, json: bool) -> Result<(String, u8)> {
     let certificate = certificate::parse(&read(file.as_ref())?, config.max_memory).map_err(|e| e.within(file))?;
@@ -160,7 +155,7 @@ fn show(file: &str, config: &Config, json: bool) -> Result<(String, u8)> {
         });
         return Ok((format!("{object}\n"), 0));
     }
-    let mut text = format!("{}, made by {:?}\n", certificate.format, short(&certificate.generator));
+    let mut text = format!("{}, made by {:?}\n", certificate.format, beginning(&certificate.generator));
     text += &format!("about the model SHA-256 {}\nand the claim SHA-256 {}\n", certificate.model, certificate.claim);
     for data in &certificate.data {
         text += &format!("with the data SHA-256 {data}\n");

@@ -33,6 +33,11 @@ pub struct Shape {
     pub splits: BTreeMap<String, usize>,
 }
 
+/// The beginning of a text that may be anything, such as a certificate's `generator`.
+pub fn beginning(text: &str) -> String {
+    text.chars().take(100).collect()
+}
+
 impl Kind {
     /// Of an answer that was read, which has exactly one of these.
     pub fn of(answer: &Answer) -> Kind {

@@ -3,8 +3,9 @@
 use anyhow::{Result, bail};
 use scalecheck::certificate;
 use scalecheck::describe::describe;
-use scalecheck::show::{Kind, Shape};
+use scalecheck::show::{Kind, Shape, beginning};
 use scalecheck::verify::{Config, Statement, read};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// Say in words what a claim says and what a certificate for it contains. Nothing is checked; `scalecheck verify` does that.
@@ -38,7 +39,7 @@ pub fn run(arguments: &Arguments) -> Result<u8> {
     let asked = statement.claim().rows().len() * statement.claim().settings.len();
     println!(
         "{name}, made by {:?}; answers: {}, of {asked} that the claim asks for.",
-        certificate.generator.chars().take(100).collect::<String>(),
+        beginning(&certificate.generator),
         kinds.len()
     );
     let proofs: Vec<&Shape> =
@@ -76,13 +77,11 @@ pub fn run(arguments: &Arguments) -> Result<u8> {
                 sum(|s| s.cases),
                 sum(|s| s.trees)
             );
-            let mut places: Vec<(&String, usize)> = Vec::new();
+            let mut counts: BTreeMap<&String, usize> = BTreeMap::new();
             for (name, count) in proofs.iter().flat_map(|shape| &shape.splits) {
-                match places.iter_mut().find(|(known, _)| *known == name) {
-                    Some((_, all)) => *all += count,
-                    None => places.push((name, *count)),
-                }
+                *counts.entry(name).or_default() += count;
             }
+            let mut places: Vec<(&String, usize)> = counts.into_iter().collect();
             places.sort_by_key(|&(_, count)| std::cmp::Reverse(count));
             places.iter().take(5).for_each(|(name, count)| println!("    {name}: {count}"));
         }

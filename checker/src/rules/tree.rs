@@ -6,7 +6,7 @@
 //! exclude different cells; the claim needs that each cell is excluded by some tree.
 
 use crate::certificate::{Close, End, Node, Proof, Refine, Side, SlopeSet};
-use crate::error::{Code, Error, Result, ensure, exponent};
+use crate::error::{Code, Error, Result, exponent};
 use crate::number::Rational;
 use crate::problem::Problem;
 use crate::rules::back_substitution::Relaxation;
@@ -111,8 +111,10 @@ fn sizes(nodes: &[Node]) -> Result<Vec<usize>> {
             let high = *sizes.get(at + 1 + low).ok_or_else(|| truncated(1))?;
             sizes[at] = 1 + low + high;
             depths[at] = 1 + depths[at + 1].max(depths[at + 1 + low]);
-            let message = "a tree is deeper than 1024 splits";
-            ensure(depths[at] <= MAX_DEPTH, Code::LimitSize, message).map_err(|e| e.within(&place(at)))?;
+            if depths[at] > MAX_DEPTH {
+                let message = format!("a tree is deeper than {MAX_DEPTH} splits");
+                return Err(Error::new(Code::LimitSize, place(at), message));
+            }
         }
     }
     Ok(sizes)
