@@ -3,7 +3,7 @@
 //!
 //! An exact multiply–accumulate is a 64 × 64 → 128 bit product and a 128-bit sum; at most six times an f64 one is wanted.
 
-#[path = "../checker/tests/support/onnx.rs"]
+#[path = "../checker/tests/it/support/onnx.rs"]
 #[allow(dead_code)]
 mod onnx;
 

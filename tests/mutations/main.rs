@@ -7,7 +7,7 @@
 
 mod bases;
 mod mutate;
-#[path = "../../checker/tests/support/mod.rs"]
+#[path = "../../checker/tests/it/support/mod.rs"]
 mod support;
 
 use bases::Base;

@@ -1,7 +1,6 @@
 //! Reading claims: every mistake is reported at its line, with its code.
 
-mod support;
-
+use crate::support;
 use num::Zero;
 use proptest::prelude::*;
 use proptest::test_runner::Config as Runner;
@@ -13,8 +12,8 @@ use scalecheck::ladder::Ladder;
 use scalecheck::number::{Rational, approximate, parse_rational};
 use scalecheck::problem::{Clean, Problem};
 
-use support::onnx::Model;
-use support::{Files, parse_claim, problem, q, read_model};
+use crate::support::onnx::Model;
+use crate::support::{Files, parse_claim, problem, q, read_model};
 
 /// A claim that is in order; the tests below replace one line of it.
 const GOOD: &str = r#"model = "model.onnx"

@@ -1,8 +1,7 @@
 //! Coarse models in another program: onnxruntime computes what was certified. Needs Python 3 and the network, so it is run
 //! apart: `cargo test --release --test onnxruntime -- --ignored`.
 
-mod support;
-
+use crate::support::{folder, root};
 use scalecert::coarsen::{Cut, coarse};
 use scalecert::graph::float;
 use scalecert::onnx;
@@ -12,7 +11,6 @@ use scalecheck::number::Rational;
 use scalecheck::verify::Files;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use support::{folder, root};
 
 const SCRIPT: &str = "
 import sys, numpy, onnx, onnxruntime

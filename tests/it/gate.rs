@@ -1,7 +1,6 @@
 //! The gate: open if everything holds, and closed in every other case, with a message that says what to do.
 
-mod support;
-
+use crate::support::{self, folder, root};
 use minisign::KeyPair;
 use scalecheck::gate::{self, Finding, Format};
 use scalecheck::verify::{Config, digest};
@@ -10,7 +9,6 @@ use std::io::Cursor;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicBool, Ordering};
-use support::{folder, root};
 
 /// A folder with a policy about copies of the digits model, a claim of 100 rows and its certificate.
 struct Release {

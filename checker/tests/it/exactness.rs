@@ -1,8 +1,11 @@
 //! How close the rules come to the truth: on tiny networks the exact worst case is known by enumeration of all phases
 //! (`support/optimum.rs`). No proof goes below it, and a full case split with the right multipliers reaches it.
 
-mod support;
-
+use crate::support::case_study::{Plan, Study, random_proof, random_study, without_idle_trees};
+use crate::support::optimum::{Constraint, Kind, contradiction, maximum};
+use crate::support::reference::Size;
+use crate::support::tape::tape;
+use crate::support::{default_proof, int, ratio, tensor_names};
 use num::bigint::BigInt;
 use num::{Signed, ToPrimitive, Zero};
 use proptest::prelude::*;
@@ -11,11 +14,6 @@ use scalecheck::certificate::{CloseText, MultiplierText, NodeText, Proof, ProofT
 use scalecheck::number::{Rational, scale_by_power_of_two};
 use scalecheck::problem::Problem;
 use scalecheck::rules::tree;
-use support::case_study::{Plan, Study, random_proof, random_study, without_idle_trees};
-use support::optimum::{Constraint, Kind, contradiction, maximum};
-use support::reference::Size;
-use support::tape::tape;
-use support::{default_proof, int, ratio, tensor_names};
 
 /// The linear programs of the tests know boxes, groups and details only.
 const TINY: Plan =

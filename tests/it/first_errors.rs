@@ -1,14 +1,9 @@
 //! The errors that a newcomer meets first, word for word: each says where, what, and what to do about it.
 
-#[path = "../checker/tests/support/onnx.rs"]
-#[allow(dead_code)]
-mod onnx;
-mod support;
-
-use onnx::Model;
+use crate::onnx::Model;
+use crate::support::{blocks, digits_claim, folder, root};
 use std::path::Path;
 use std::process::Command;
-use support::{blocks, digits_claim, folder, root};
 
 /// What a program says and its exit code, run in a folder.
 fn says(program: &str, folder: &Path, arguments: &[&str]) -> (String, Option<i32>) {

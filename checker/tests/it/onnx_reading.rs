@@ -1,7 +1,8 @@
 //! Reading models: every operator against values computed by hand, and every error by its code.
 
-mod support;
-
+use crate::support::onnx::ints;
+use crate::support::onnx::{Attribute, Data, Dim, Message, Model, Value, tensor, value_info};
+use crate::support::{self, assert_error, q, read_model, vector};
 use proptest::prelude::*;
 use proptest::test_runner::Config as Runner;
 use scalecheck::error::Code;
@@ -9,9 +10,6 @@ use scalecheck::exact::Exact;
 use scalecheck::network::Network;
 use scalecheck::number::Rational;
 use scalecheck::onnx::read;
-use support::onnx::ints;
-use support::onnx::{Attribute, Data, Dim, Message, Model, Value, tensor, value_info};
-use support::{assert_error, q, read_model, vector};
 
 /// The output of a model that ends in the tensor `y`.
 #[track_caller]

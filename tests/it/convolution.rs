@@ -1,13 +1,9 @@
 //! Convolutions in the search: the same maps as the checker's, and certificates of a network that has them.
 
-#[path = "../checker/tests/support/onnx.rs"]
-#[allow(dead_code)]
-mod onnx;
-mod support;
-
+use crate::onnx::{Model, Value};
+use crate::support;
 use nalgebra::DMatrix;
 use num::One;
-use onnx::{Model, Value};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use scalecert::graph::{Graph, Maps, Op, float};

@@ -1,10 +1,8 @@
 //! The certificates in the repository still say what their page says.
 
-mod support;
-
+use crate::support::root;
 use scalecheck::verify::{Config, Statement, verify_with};
 use std::collections::BTreeSet;
-use support::root;
 
 /// The table of `certificates/README.md`: certificate, claim, verdict.
 fn table() -> Vec<[String; 3]> {

@@ -1,7 +1,9 @@
 //! Properties in VNN-LIB: what is read and what is refused, that it is read exactly, and that verdicts about it are true.
 
-mod support;
-
+use crate::support::onnx::Model;
+use crate::support::reference::{Size, random_net};
+use crate::support::tape::{Tape, tape};
+use crate::support::{Files, code, default_proof, q, ratio};
 use num::{One, Zero};
 use proptest::prelude::*;
 use proptest::test_runner::Config as Runner;
@@ -15,10 +17,6 @@ use scalecheck::vnnlib::{self, Query, Region, in_words};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::process::{Command, Output};
-use support::onnx::Model;
-use support::reference::{Size, random_net};
-use support::tape::{Tape, tape};
-use support::{Files, code, default_proof, q, ratio};
 
 /// Declares these numbers of inputs and outputs.
 fn declared(inputs: usize, outputs: usize) -> String {

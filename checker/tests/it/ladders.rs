@@ -1,8 +1,10 @@
 //! Ladders: what nests and what does not, what a rung sees and hides, and which perturbations include others. Coarse
 //! maps are written here as rows of numbers, from the meaning of the families.
 
-mod support;
-
+use crate::support::families::{WAVELETS, analysed, null_space};
+use crate::support::onnx::Model;
+use crate::support::tape::{Tape, tape};
+use crate::support::{self, int, parse_claim, ratio, read_model};
 use num::{One, Zero};
 use proptest::prelude::*;
 use proptest::test_runner::Config as Runner;
@@ -14,10 +16,6 @@ use scalecheck::number::Rational;
 use scalecheck::problem::{Clean, Problem};
 use scalecheck::rules::witness;
 use std::sync::Arc;
-use support::families::{WAVELETS, analysed, null_space};
-use support::onnx::Model;
-use support::tape::{Tape, tape};
-use support::{int, parse_claim, ratio, read_model};
 
 type Vector = Vec<Rational>;
 

@@ -1,12 +1,10 @@
 //! What must hold on the digits model, with every answer checked exactly.
 
-mod support;
-
+use crate::support::{blocks, digits_claim, folder, prove_and_verify, statement};
 use num::Zero;
 use scalecert::prove::{Choice, Config, Method, Outcome, Status};
 use scalecheck::number::Rational;
 use scalecheck::verify::{RowVerdict, Verdict};
-use support::{blocks, digits_claim, folder, prove_and_verify, statement};
 
 fn ratio(a: i64, b: i64) -> Rational {
     Rational::new(a.into(), b.into())

@@ -1,8 +1,9 @@
 //! Each rule by itself, against exact rational arithmetic at the points where it is tight: a last bit that is rounded
 //! the wrong way shows here, where whole networks would hide it.
 
-mod support;
-
+use crate::support::onnx::{Data, Model};
+use crate::support::tape::{Tape, tape};
+use crate::support::{self, int, ratio};
 use num::bigint::BigInt;
 use num::{One, Signed, Zero};
 use proptest::prelude::*;
@@ -22,9 +23,6 @@ use scalecheck::rules::weights::{self, Magnitudes};
 use scalecheck::rules::{interval, split};
 use scalecheck::weights::{Dyadic, Values, Weights};
 use std::sync::Arc;
-use support::onnx::{Data, Model};
-use support::tape::{Tape, tape};
-use support::{int, ratio};
 
 type Vector = Vec<Rational>;
 

@@ -1,11 +1,7 @@
 //! Branch and bound: properties that one relaxation does not decide, by splits of variables and of neurons.
 
-#[path = "../checker/tests/support/onnx.rs"]
-#[allow(dead_code)]
-mod onnx;
-mod support;
-
-use onnx::{Model, Value};
+use crate::onnx::{Model, Value};
+use crate::support;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use scalecert::prove::{Config, Status};

@@ -1,8 +1,11 @@
 //! What the rules establish is true: for random networks, claims and proofs, points of the domain are evaluated by an
 //! interpreter of its own (`support/reference.rs`) and must keep to every bound.
 
-mod support;
-
+use crate::support::case_study::{Plan, Point, Study, random_proof, random_study, without_idle_trees};
+use crate::support::onnx::Model;
+use crate::support::reference::Size;
+use crate::support::tape::{Tape, tape};
+use crate::support::{self, default_proof, int, parse_claim, read_model};
 use num::{Signed, Zero};
 use proptest::prelude::*;
 use proptest::test_runner::Config as Runner;
@@ -15,11 +18,6 @@ use scalecheck::problem::{Cell, Problem};
 use scalecheck::rules::back_substitution::Relaxation;
 use scalecheck::rules::case::{Case, GUARD};
 use scalecheck::rules::{close, split, tree, witness};
-use support::case_study::{Plan, Point, Study, random_proof, random_study, without_idle_trees};
-use support::onnx::Model;
-use support::reference::Size;
-use support::tape::{Tape, tape};
-use support::{default_proof, int, parse_claim, read_model};
 
 type Vector = Vec<Rational>;
 

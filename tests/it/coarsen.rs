@@ -1,7 +1,6 @@
 //! Coarse models: exactly what a truncation makes of a network, smaller, and certified.
 
-mod support;
-
+use crate::support::{folder, root};
 use num::Zero;
 use scalecert::coarsen::{Cut, coarse, work};
 use scalecert::onnx;
@@ -16,7 +15,6 @@ use scalecheck::verify::{Config, Files, Statement, Verdict, verify};
 use scalecheck::weights::Weights;
 use std::process::{Command, Output};
 use std::sync::Arc;
-use support::{folder, root};
 
 fn digits() -> Network {
     let bytes = std::fs::read(root().join("models/digits-mlp.onnx")).expect("the model exists");

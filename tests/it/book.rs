@@ -1,10 +1,8 @@
 //! Every command of the book in `docs/`, run in order, a page in a folder of its own.
 
-mod support;
-
+use crate::support::{folder, root};
 use std::path::Path;
 use std::process::Command;
-use support::{folder, root};
 
 /// The shell commands of a page: the blocks that are marked `sh`, in lists as well.
 fn commands(text: &str) -> String {

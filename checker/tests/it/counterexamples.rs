@@ -1,11 +1,9 @@
 //! `scalecheck witness`: counterexample files of the verification competition, by what they really do.
 
-mod support;
-
+use crate::support::onnx::Model;
+use crate::support::{code, q, read_model};
 use scalecheck::error::{Code, Error};
 use scalecheck::vnnlib::counterexample::{Assessment, assess};
-use support::onnx::Model;
-use support::{code, q, read_model};
 
 /// `Y_0 = max(X_0, 0) + 1/2 X_1` and `Y_1 = X_1`.
 fn network() -> scalecheck::network::Network {

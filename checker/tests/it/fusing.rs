@@ -1,15 +1,13 @@
 //! Matrices that stand one after another in a replacing model are multiplied out: no function changes by it.
 
-mod support;
-
+use crate::support::onnx::Model;
+use crate::support::read_model;
+use crate::support::tape::{Tape, tape};
 use proptest::prelude::*;
 use proptest::test_runner::Config as Runner;
 use scalecheck::exact::Exact;
 use scalecheck::network::Network;
 use scalecheck::number::Rational;
-use support::onnx::Model;
-use support::read_model;
-use support::tape::{Tape, tape};
 
 /// A matrix of small numbers of which thirds and quarters are made, so that products need more bits.
 fn values(tape: &mut Tape, count: usize) -> Vec<f32> {

@@ -1,7 +1,9 @@
 //! Operators on images and sequences: values computed by hand, and against plain implementations.
 
-mod support;
-
+use crate::support::onnx::ints;
+use crate::support::onnx::{Attribute, Model, Value};
+use crate::support::tape::{Tape, tape};
+use crate::support::{self, assert_error, q, read_model, vector};
 use proptest::prelude::*;
 use proptest::test_runner::Config as Runner;
 use scalecheck::conv::{Axis, Conv};
@@ -11,10 +13,6 @@ use scalecheck::linear::Linear;
 use scalecheck::network::Network;
 use scalecheck::number::Rational;
 use scalecheck::weights::{Dyadic, Values, Weights};
-use support::onnx::ints;
-use support::onnx::{Attribute, Model, Value};
-use support::tape::{Tape, tape};
-use support::{assert_error, q, read_model, vector};
 
 /// The shape and the values of a model that ends in the tensor `y`.
 #[track_caller]

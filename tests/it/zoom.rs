@@ -1,7 +1,6 @@
 //! The zoom lens: ladders, the dial, the flow, and the model organisms, as a person meets them.
 
-mod support;
-
+use crate::support::{blocks, digits_claim, folder, root};
 use scalecert::bundle::prove_rows;
 use scalecert::prove::{Config, Status};
 use scalecheck::error::Code;
@@ -10,7 +9,6 @@ use scalecheck::verify::{Config as CheckConfig, Report, RowVerdict, Statement, V
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use support::{blocks, digits_claim, folder, root};
 
 fn scalecert(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_scalecert")).args(arguments).output().expect("scalecert runs")

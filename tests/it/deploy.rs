@@ -1,14 +1,10 @@
 //! What is ready-made for deployments: the GitHub Action, the pre-commit hook, the container and the Kubernetes example. Each
 //! is run as far as one machine can, from the very files that a deployment uses.
-#![cfg(unix)]
-
-mod support;
-
+use crate::support::{folder, root};
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use support::{folder, root};
 use yaml_rust2::{Yaml, YamlLoader};
 
 /// A folder as the pods of the Kubernetes example see their root: `policy` and `models`.

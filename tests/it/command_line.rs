@@ -1,11 +1,9 @@
 //! `scalecert` as a person meets it: exit codes, messages, files.
 
-mod support;
-
+use crate::support::{self, blocks, digits_claim, folder};
 use scalecheck::verify::{Config, Statement, Verdict, verify};
 use std::path::Path;
 use std::process::{Command, Output};
-use support::{blocks, digits_claim, folder};
 
 fn scalecert(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_scalecert")).args(arguments).output().expect("scalecert runs")

@@ -1,7 +1,8 @@
 //! Rule 4.12: errors of successive models add up, and everything that does not lead from one to the next is refused.
 
-mod support;
-
+use crate::support::onnx::Model;
+use crate::support::tape::{Tape, tape};
+use crate::support::{default_proof, q};
 use num::Signed;
 use proptest::prelude::*;
 use proptest::test_runner::Config as Runner;
@@ -11,9 +12,6 @@ use scalecheck::exact::Exact;
 use scalecheck::number::Rational;
 use scalecheck::verify::{Config, Report, RowVerdict, Statement, Verdict, digest, verify_with};
 use std::path::Path;
-use support::onnx::Model;
-use support::tape::{Tape, tape};
-use support::{default_proof, q};
 
 /// `y = k x` and, beside it, `z = max(k x, 0)`.
 fn model(k: f32) -> Vec<u8> {

@@ -1,7 +1,6 @@
 //! The worked example of `specs/worked-example`: its files, and every number of its README.
 
-mod support;
-
+use crate::support::{code, int, q, worked_model};
 use num::Zero;
 use scalecheck::certificate::{
     self, Answer, Certificate, CloseText, NodeText, Proof, ProofText, RefineText, Side, SlopesText, SplitText,
@@ -17,7 +16,6 @@ use scalecheck::rules::relu::Relu;
 use scalecheck::rules::split;
 use scalecheck::verify::{Config, Report, RowVerdict, Statement, Verdict, verify};
 use std::path::PathBuf;
-use support::{code, int, q, worked_model};
 
 fn folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../specs/worked-example")

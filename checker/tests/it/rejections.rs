@@ -1,8 +1,7 @@
 //! Whatever is wrong with a certificate, it is named: one test a mistake, each with the code of its error. All of them
 //! start from the worked example, whose certificates verify.
 
-mod support;
-
+use crate::support::{self, Files, onnx, worked_model};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use scalecheck::error::{Class, Code, Error};
@@ -10,7 +9,6 @@ use scalecheck::rules::witness;
 use scalecheck::verify::{Config, RowVerdict, Verdict, verify};
 use serde_json::{Value, json};
 use std::io::Write;
-use support::{Files, onnx, worked_model};
 
 const CLAIM: &str = r#"model = "model.onnx"
 [inputs]

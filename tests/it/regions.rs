@@ -1,11 +1,9 @@
 //! Claims about regions of the digits model, and about its quantised copies: how far the proofs are from the attacks.
 
-mod support;
-
+use crate::support::{blocks, digits_claim, folder, prove_and_verify, root, statement};
 use scalecert::prove::{Choice, Config, Method, Status};
 use scalecheck::number::Rational;
 use scalecheck::verify::Verdict;
-use support::{blocks, digits_claim, folder, prove_and_verify, root, statement};
 
 /// Sums over the rows of what is proven and of what the attack reaches.
 fn sums(claim: &str) -> (Rational, Rational) {

@@ -1,14 +1,12 @@
 //! The report and the pictures: exact numbers, safe rounding, pairs by digest, untrusted names.
 
-mod support;
-
+use crate::support::{blocks, digits_claim, folder, root};
 use num::Zero;
 use scalecheck::number::{Rational, parse_rational};
 use scalecheck::verify::digest;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use support::{blocks, digits_claim, folder, root};
 
 fn scalecert(arguments: &[&str]) -> Output {
     let command = Command::new(env!("CARGO_BIN_EXE_scalecert")).args(arguments).current_dir(root()).output();

@@ -1,8 +1,7 @@
 //! Matrices from `.npy` and `.safetensors` files: every number exactly, every mistake by its code; and claims that name
 //! such files are bound to their bytes.
 
-mod support;
-
+use crate::support::{self, Files, int, q, ratio};
 use proptest::prelude::*;
 use proptest::test_runner::Config as Runner;
 use scalecheck::array::{Array, read};
@@ -13,7 +12,6 @@ use scalecheck::number::Rational;
 use scalecheck::verify::{Config, RowVerdict, Verdict, verify};
 use serde_json::json;
 use sha2::{Digest, Sha256};
-use support::{Files, int, q, ratio};
 
 // ---- files
 

@@ -1,8 +1,9 @@
 //! Claims about every input of a region: perturbed, truncated, or given to another model. Both networks are evaluated by
 //! an interpreter of this file, which knows nothing of deviations and copies.
 
-mod support;
-
+use crate::support::onnx::{Data, Model};
+use crate::support::tape::{Tape, tape};
+use crate::support::{self, default_proof, int, pre_activations, q, ratio, tensor_names};
 use num::{Signed, Zero};
 use proptest::prelude::*;
 use proptest::test_runner::Config as Runner;
@@ -13,9 +14,6 @@ use scalecheck::problem::Problem;
 use scalecheck::rules::{tree, witness};
 use scalecheck::verify::{Statement, established_tolerance};
 use serde_json::json;
-use support::onnx::{Data, Model};
-use support::tape::{Tape, tape};
-use support::{default_proof, int, pre_activations, q, ratio, tensor_names};
 
 type Vector = Vec<Rational>;
 
