@@ -122,14 +122,19 @@ impl Linear {
         &self.pattern
     }
 
-    /// True for `y = x`.
+    /// True for `y = x`, however the map is stored.
     pub fn is_identity(&self) -> bool {
-        let Pattern::Gather(index) = &self.pattern else {
+        let w = self.weights.mantissas();
+        if self.inputs != self.outputs || !self.weights.are_zeros_and_ones() {
             return false;
-        };
-        self.inputs == self.outputs
-            && self.weights.is_one()
-            && index.iter().enumerate().all(|(i, &from)| i == from as usize)
+        }
+        // No row meets an input twice, so as many ones as rows, all on the diagonal, are one in each row.
+        let (mut ones, mut moves) = (0, false);
+        self.for_each_entry(|output, input, k| {
+            ones += usize::from(w[k] == 1);
+            moves |= w[k] == 1 && output != input;
+        });
+        ones == self.outputs && !moves
     }
 
     /// True for a map that only moves elements, flips signs and puts zeros.

@@ -566,7 +566,10 @@ impl<'a> Builder<'a> {
             problem.base = Some(base[output].ok_or_else(|| self.fixed(output))?);
             problem.output = match deviation[output] {
                 Some(change) => change,
-                None => self.constant(&mut problem, output)?,
+                None => {
+                    problem.names.insert(self.name(output), problem.tensors.len());
+                    self.constant(&mut problem, output)?
+                }
             };
         }
         Ok(problem)
@@ -593,7 +596,7 @@ impl<'a> Builder<'a> {
         Some(value.plus(&self.centres[node].negated()))
     }
 
-    /// A change that is the same for all inputs.
+    /// A change that is the same for all inputs: an affine tensor of the input, with the map 0.
     fn constant(&self, problem: &mut Problem, node: usize) -> Result<usize> {
         let (len, inputs) = (self.network.nodes()[node].elements(), self.network.input().elements());
         let nothing = Linear::gather(inputs, vec![0; len], Weights::constant(0));

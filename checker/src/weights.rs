@@ -187,7 +187,12 @@ impl Weights {
     }
 
     pub fn is_one(&self) -> bool {
-        self.exact.is_none() && self.exp == 0 && self.mantissas.iter().all(|&m| m == 1)
+        self.are_zeros_and_ones() && self.mantissas.iter().all(|&m| m == 1)
+    }
+
+    /// True if every weight is 0 or 1; then the mantissas are these.
+    pub fn are_zeros_and_ones(&self) -> bool {
+        self.exact.is_none() && self.exp == 0 && self.mantissas.iter().all(|&m| m == 0 || m == 1)
     }
 }
 

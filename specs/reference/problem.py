@@ -436,7 +436,7 @@ class Problem:
                 if terms:
                     position = self.affine(terms, before)
             if position is None and any(before):
-                position = self.add(Node("affine", t.size, before))
+                position = self.same_change(t.size, before, place[0])
             if i in projections:
                 terms = [] if position is None else [(position, projections[i])]
                 position = self.add(Node("affine", t.size, after, terms=terms + [(base, projections[i].minus(eye))]))
@@ -457,9 +457,14 @@ class Problem:
                 self.add(node, t.name + "#perturbed")
         size = model.tensors[s.output].size
         if s.output not in w:
-            w[s.output] = self.add(Node("affine", size, [ZERO] * size), model.tensors[s.output].name + "#change")
+            w[s.output] = self.name(self.same_change(size, [ZERO] * size, place[0]), model.tensors[s.output].name + "#change")
         self.output = w[s.output]
         self.cells_of_region([b - a for a, b in zip(values[s.output], changed[s.output])])
+
+    def same_change(self, size, value, start):
+        """A change that is the same at every input: an affine tensor of the input, with the map 0."""
+        nothing = Map.select([None] * size, self.nodes[start].size)
+        return self.add(Node("affine", size, value, terms=[(start, nothing)]))
 
     def cells_of_region(self, c):
         """certificate-format.md: G_k c + G_k d > τ and < −τ."""

@@ -531,3 +531,62 @@ fn the_halves_of_a_case_do_not_share_lines() {
         }
     }
 }
+
+/// What other biases bring about is the same at every input; so is what does not change at all. Both have a name, and both
+/// depend on the input.
+#[test]
+fn a_change_that_is_the_same_at_every_input_has_a_name() {
+    let model = |bias: f32| {
+        let model = Model::new(&[1, 1]).f32("w", &[1, 1], &[2.0]).f32("b", &[1], &[bias]);
+        model.node("Relu", &["x"], "h").node("Gemm", &["h", "w", "b"], "y").output("y").bytes()
+    };
+    let claim = "replace = \"other.onnx\"\n[inputs]\nbox = { lower = -1, upper = 1 }\n[output]\ntolerance = \"3\"\n";
+    for (bias, expected) in [(0.0, "VERIFIED"), (3.0, "VERIFIED"), (-3.0, "VERIFIED"), (3.5, "REJECTED")] {
+        let folder = files(claim);
+        std::fs::write(folder.path().join("model.onnx"), model(0.0)).unwrap();
+        std::fs::write(folder.path().join("other.onnx"), model(bias)).unwrap();
+        let proof = json!({
+            "slope_bits": 0,
+            "tensors": ["y#change", "x"],
+            "refine": [{ "tensor": 1, "rows": [] }, { "tensor": 0 }],
+            "nodes": [{ "close": [{}, {}] }],
+        });
+        assert_eq!(verdict(&folder, json!({ "row": 0, "proof": proof })), Ok(expected), "{bias}");
+    }
+}
+
+/// However it is written, the identity of a tensor is that tensor.
+#[test]
+fn a_product_with_the_identity_is_its_operand() {
+    let model = || Model::new(&[1, 2]).f32("w", &[2, 2], &[3.0, 1.0, 0.0, 2.0]).node("MatMul", &["x", "w"], "p");
+    let gemm = |m: Model, weights: &[f32]| m.f32("i", &[2, 2], weights).node("Gemm", &["p", "i"], "q");
+    let (one, zero) = ([1.0, 0.0, 0.0, 1.0], [0.0, 0.0]);
+    let conv = |weight: f32| {
+        let model = model().i64("to", &[1, 1, 1, 2]).i64("back", &[1, 2]).f32("i", &[1, 1, 1, 1], &[weight]);
+        model.node("Reshape", &["p", "to"], "r").node("Conv", &["r", "i"], "c").node("Reshape", &["c", "back"], "q")
+    };
+    let cases = [
+        (model().f32("i", &[2, 2], &one).node("MatMul", &["p", "i"], "q"), true),
+        (model().f32("i", &[1, 1], &[1.0]).node("MatMul", &["i", "p"], "q"), true),
+        (gemm(model(), &one), true),
+        (model().f32("i", &[2, 2], &one).f32("b", &[2], &zero).node("Gemm", &["p", "i", "b"], "q"), true),
+        (conv(1.0), true),
+        (conv(0.5), false),
+        (gemm(model(), &[0.0, 1.0, 1.0, 0.0]), false),
+        (gemm(model(), &[1.0, 0.0, 0.0, 0.0]), false),
+        (gemm(model(), &[1.0, 1.0, 0.0, 1.0]), false),
+        (gemm(model(), &[1.0, 0.0, 0.0, 2.0]), false),
+        (gemm(model(), &[0.5, 0.0, 0.0, 0.5]), false),
+        (gemm(model(), &[1.0, 0.0, 0.0, 1e-30]), false),
+    ];
+    let claim = "[inputs]\npoint = [1, -1]\n[[perturb]]\nsite = \"input\"\nscale = { family = \"none\" }\n\
+                 amplitude = 1\n[output]\ntolerance = 9\n";
+    for (case, (model, same)) in cases.into_iter().enumerate() {
+        let folder = files(claim);
+        std::fs::write(folder.path().join("model.onnx"), model.node("Relu", &["q"], "y").output("y").bytes()).unwrap();
+        let statement = statement(&folder).unwrap();
+        let problem = statement.problem(0, 0, &statement.clean(&[0]).next().unwrap().unwrap()).unwrap();
+        assert!(problem.find("q").is_some());
+        assert_eq!(problem.find("p") == problem.find("q"), same, "case {case}");
+    }
+}
