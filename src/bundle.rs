@@ -1,7 +1,8 @@
 //! All rows of a claim: proving them on all cores, and writing one certificate that answers them.
 
 use crate::graph::Maps;
-use crate::prove::{Config, Outcome, decide, prove};
+use crate::journal::Journal;
+use crate::prove::{Config, INTERRUPTED, Noted, Outcome, Status, decide, prove};
 use crate::search::branch::Progress;
 use anyhow::{Context, Result, anyhow, bail};
 use flate2::Compression;
@@ -13,6 +14,8 @@ use scalecheck::problem::Clean;
 use scalecheck::verify::{Config as CheckConfig, Report, RowVerdict, Statement, verify_with};
 use std::io::Write;
 use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::sync::{Mutex, PoisonError};
 
 /// Works on every row of every setting of the claim; `done` is called after each, from any thread. In the order of
 /// settings, then rows.
@@ -22,24 +25,48 @@ pub fn prove_rows(
     progress: &(dyn Fn(Progress) + Sync),
     done: impl Fn() + Sync,
 ) -> Result<Vec<Outcome>> {
+    resume_rows(statement, config, None, progress, done)
+}
+
+/// The same, with what an interrupted run left in the journal; what is decided is noted there. After an interruption what
+/// was not worked on is unknown.
+pub fn resume_rows(
+    statement: &Statement,
+    config: &Config,
+    journal: Option<&Mutex<Journal<Noted>>>,
+    progress: &(dyn Fn(Progress) + Sync),
+    done: impl Fn() + Sync,
+) -> Result<Vec<Outcome>> {
     let (rows, settings) = (statement.claim().rows(), &statement.claim().settings);
     let maps = Maps::default();
     let clean: Vec<Clean> = statement.clean(&rows).collect::<Result<_, _>>()?;
     let all: Vec<(usize, usize)> = (0..settings.len()).flat_map(|s| (0..rows.len()).map(move |r| (s, r))).collect();
+    let lock = || journal.map(|journal| journal.lock().unwrap_or_else(PoisonError::into_inner));
     let one = |&(setting, r): &(usize, usize)| -> Result<Outcome> {
-        let problem = statement.problem(setting, rows[r], &clean[r])?;
-        if matches!(settings[setting].property, Property::Unsafe) {
-            let outcome = decide(rows[r], &problem, &maps, config, progress)?;
+        let name = setting.to_string();
+        if let Some(noted) = lock().and_then(|mut journal| journal.take(&name, rows[r])) {
             done();
-            return Ok(outcome);
+            return noted.outcome((setting, rows[r]));
         }
-        let outcome = prove((setting, rows[r]), &problem, &settings[setting].property, &maps, config, progress)
-            .with_context(|| {
-                format!(
-                    "setting {setting}, row {}: the checker refused the prover's own proof; please report this",
-                    rows[r]
-                )
-            })?;
+        if INTERRUPTED.load(Ordering::Relaxed) {
+            return Ok(Outcome::unknown(setting, rows[r]));
+        }
+        let problem = statement.problem(setting, rows[r], &clean[r])?;
+        let outcome = if matches!(settings[setting].property, Property::Unsafe) {
+            decide(rows[r], &problem, &maps, config, progress)?
+        } else {
+            prove((setting, rows[r]), &problem, &settings[setting].property, &maps, config, progress).with_context(
+                || {
+                    let row = rows[r];
+                    format!(
+                        "setting {setting}, row {row}: the checker refused the prover's own proof; please report this"
+                    )
+                },
+            )?
+        };
+        if let (Some(mut journal), true) = (lock(), outcome.status != Status::Unknown) {
+            journal.note(&name, rows[r], &Noted::of(&outcome))?;
+        }
         done();
         Ok(outcome)
     };
@@ -80,10 +107,11 @@ pub fn checked_bytes(certificate: &Certificate, statement: &Statement) -> Result
     Ok(bytes)
 }
 
-/// Checks the certificate and puts it in place in one step; gzipped if the name ends in `.gz`.
-pub fn write(path: &Path, certificate: &Certificate, statement: &Statement) -> Result<()> {
+/// Checks the certificate and puts it in place in one step; gzipped if the name ends in `.gz`. `walked` says that this very
+/// run found all of its proofs.
+pub fn write(path: &Path, certificate: &Certificate, statement: &Statement, walked: bool) -> Result<()> {
     let proofs = certificate.answers.iter().any(|answer| answer.proof.is_some());
-    if proofs && matches!(statement.claim().inputs, Inputs::Regions(_)) {
+    if walked && proofs && matches!(statement.claim().inputs, Inputs::Regions(_)) {
         // The search has walked each of these proofs by the exact rules, which takes as long as all the rest. What is left
         // to check is the file around them: its form, and that it is not larger than the checker reads.
         let mut bytes = serde_json::to_vec(certificate)?;

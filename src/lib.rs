@@ -9,6 +9,7 @@ pub mod cli;
 pub mod coarsen;
 pub mod emit;
 pub mod graph;
+pub mod journal;
 pub mod ladder;
 pub mod onnx;
 pub mod prove;

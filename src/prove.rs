@@ -2,6 +2,7 @@
 
 use crate::emit::{Builder, Slopes};
 use crate::graph::{Graph, Maps, float};
+use crate::journal::number;
 use crate::relax::back_substitution::{Improved, Warm};
 use crate::relax::{State, back_substitution, lp, pre_activations, slopes};
 use crate::search::attack::{self, attack};
@@ -15,12 +16,12 @@ use scalecheck::number::Rational;
 use scalecheck::problem::Problem;
 use scalecheck::rules::{tree, witness};
 use scalecheck::verify::Config as CheckConfig;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 /// A way to derive upper bounds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Method {
     /// Interval propagation alone.
@@ -75,7 +76,7 @@ pub struct Config {
 }
 
 /// The three statuses of a claim.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
     Certified,
@@ -106,7 +107,7 @@ pub type Reach = Rational;
 
 impl Outcome {
     /// Nothing is known yet.
-    fn unknown(setting: usize, row: usize) -> Self {
+    pub fn unknown(setting: usize, row: usize) -> Self {
         Outcome {
             setting,
             row,
@@ -124,6 +125,45 @@ impl Outcome {
         let mut all = self.proven.iter().map(|(_, reach)| reach);
         let first = all.next()?;
         Some(all.fold(first, |best, reach| if worse(property, best, reach) { reach } else { best }))
+    }
+}
+
+/// An outcome as a journal keeps it: without a proof that is not enough, and with numbers as texts.
+#[derive(Serialize, Deserialize)]
+pub struct Noted {
+    status: Status,
+    answer: Option<Answer>,
+    attacked: Option<(String, WitnessText)>,
+    proven: Vec<(Method, String)>,
+    skipped: Vec<Method>,
+}
+
+impl Noted {
+    pub fn of(outcome: &Outcome) -> Self {
+        Noted {
+            status: outcome.status,
+            answer: outcome.answer.clone(),
+            attacked: outcome.attacked.as_ref().map(|(reach, witness)| (reach.to_string(), witness.clone())),
+            proven: outcome.proven.iter().map(|(method, reach)| (*method, reach.to_string())).collect(),
+            skipped: outcome.skipped.clone(),
+        }
+    }
+
+    /// The outcome of this row of this setting. Nothing about it is checked here.
+    pub fn outcome(self, (setting, row): (usize, usize)) -> anyhow::Result<Outcome> {
+        anyhow::ensure!(self.answer.is_some(), "a damaged journal (.partial); delete it");
+        let attacked = self.attacked.map(|(reach, witness)| anyhow::Ok((number(&reach)?, witness)));
+        let proven = self.proven.iter().map(|(method, reach)| anyhow::Ok((*method, number(reach)?)));
+        Ok(Outcome {
+            setting,
+            row,
+            status: self.status,
+            answer: self.answer.map(|answer| Answer { setting, row, ..answer }),
+            attacked: attacked.transpose()?,
+            proven: proven.collect::<anyhow::Result<_>>()?,
+            proof: None,
+            skipped: self.skipped,
+        })
     }
 }
 

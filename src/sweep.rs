@@ -3,6 +3,7 @@
 
 use crate::bundle::{self, replace};
 use crate::graph::Maps;
+use crate::journal::{Journal, number};
 use crate::prove::{Config, prove};
 use anyhow::{Context, Result, bail};
 use num::bigint::BigInt;
@@ -10,13 +11,10 @@ use num::{Signed, Zero};
 use rayon::prelude::*;
 use scalecheck::certificate::{Answer, ProofText, WitnessText};
 use scalecheck::claim::Property;
-use scalecheck::number::{Rational, parse_rational};
+use scalecheck::number::Rational;
 use scalecheck::problem::Clean;
 use scalecheck::verify::{self, Statement};
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
-use std::fs::File;
-use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use toml_edit::{ArrayOfTables, DocumentMut, Item, Table, value};
@@ -93,14 +91,6 @@ struct Finding {
     proven: Option<(String, ProofText)>,
 }
 
-/// A line of the journal.
-#[derive(Serialize, Deserialize)]
-struct Entry {
-    setting: String,
-    row: usize,
-    finding: Finding,
-}
-
 /// What was found at one setting, over all rows.
 pub struct Summary {
     /// The largest change that a witness shows; 0 if none was found.
@@ -157,8 +147,7 @@ pub fn explore(
     let maps = Maps::default();
     let one = |&(s, r): &(usize, usize)| -> Result<Found> {
         let lock = || known.lock().unwrap_or_else(|e| e.into_inner());
-        let key = (names[s].clone(), rows[r]);
-        let earlier = lock().found.remove(&key);
+        let earlier: Option<Finding> = lock().take(&names[s], rows[r]);
         let finding = match earlier {
             Some(finding) => finding,
             None => {
@@ -169,12 +158,11 @@ pub fn explore(
                 let proven = outcome.tightest(&setting.property).map(ToString::to_string).zip(outcome.proof.clone());
                 let attacked = outcome.attacked.map(|(reach, witness)| (reach.to_string(), witness));
                 let finding = Finding { attacked, proven };
-                lock().append(&Entry { setting: key.0, row: key.1, finding: finding.clone() })?;
+                lock().note(&names[s], rows[r], &finding)?;
                 finding
             }
         };
         bar.inc(1);
-        let number = |text: &str| parse_rational_of_any_length(text).context("a damaged journal; delete it");
         let (attacked, witness) = finding.attacked.unzip();
         let (proven, proof) = finding.proven.unzip();
         Ok(Found {
@@ -191,45 +179,6 @@ pub fn explore(
     let mut explored = Explored { statement, points, rows, found, journal: journal.to_owned() };
     explored.inherit();
     Ok(explored)
-}
-
-/// What an interrupted run found, and where this one notes what it finds.
-struct Journal {
-    found: HashMap<(String, usize), Finding>,
-    file: File,
-}
-
-impl Journal {
-    fn open(path: &Path, about: &str) -> Result<Self> {
-        let place = || format!("cannot use {}", path.display());
-        let mut found = HashMap::new();
-        if let Ok(file) = File::open(path) {
-            let mut lines = BufReader::new(file).lines().map_while(Result::ok);
-            if lines.next().is_some_and(|line| line == serde_json::to_string(about).unwrap_or_default()) {
-                // A run that was stopped may have left its last line unfinished.
-                for entry in lines.filter_map(|line| serde_json::from_str::<Entry>(&line).ok()) {
-                    found.insert((entry.setting, entry.row), entry.finding);
-                }
-            }
-        }
-        let kept = found.iter().map(|((setting, row), finding)| {
-            serde_json::to_string(&Entry { setting: setting.clone(), row: *row, finding: finding.clone() })
-        });
-        let lines = [serde_json::to_string(about)].into_iter().chain(kept).collect::<Result<Vec<_>, _>>()?;
-        replace(path, (lines.join("\n") + "\n").as_bytes())?;
-        let file = File::options().append(true).open(path).with_context(place)?;
-        Ok(Journal { found, file })
-    }
-
-    fn append(&mut self, entry: &Entry) -> Result<()> {
-        let line = serde_json::to_string(entry)? + "\n";
-        self.file.write_all(line.as_bytes()).context("cannot write the journal")
-    }
-}
-
-/// Exact numbers of evaluated perturbations can be longer than a claim's may be.
-fn parse_rational_of_any_length(text: &str) -> Option<Rational> {
-    parse_rational(text).or_else(|| text.parse().ok())
 }
 
 impl Explored {

@@ -20,17 +20,19 @@ use std::process::ExitCode;
 const HELP: &str = "\
 scalecheck: exact, independent check of worst-case certificates for neural networks
 
-Usage: scalecheck verify CLAIM CERTIFICATE [--model FILE] [LIMITS] [--json]
-       scalecheck verify --model FILE --property FILE CERTIFICATE [LIMITS] [--json]
+Usage: scalecheck verify CLAIM CERTIFICATE [--model FILE] [LIMITS] [--json|--quiet]
+       scalecheck verify --model FILE --property FILE CERTIFICATE [LIMITS] [--json|--quiet]
        scalecheck show CERTIFICATE [--max-memory N] [--json]
-       scalecheck witness --model FILE --property FILE COUNTEREXAMPLE [--json]
+       scalecheck witness --model FILE --property FILE COUNTEREXAMPLE [--json|--quiet]
        scalecheck gate POLICY [--format line|table|json|junit|sarif] [--attest FILE] [--policy-signer KEY] [LIMITS]
+                       [--json|--quiet]
 
   CLAIM          the claim, a TOML file; it names the model and the data
   CERTIFICATE    the certificate, JSON or gzipped JSON
   --model FILE   check this model file instead of the one that the claim names
   --property FILE  instead of a claim: what is unsafe, a VNN-LIB file; it needs --model
-  --json         print one JSON object
+  --json         print one JSON object, also of an error
+  --quiet        print nothing but errors; the exit code is the answer
 
   LIMITS
   --max-work N   most multiply-accumulates of one row's proof (default 17592186044416)
@@ -52,10 +54,15 @@ Exit codes:
 ";
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let json = arguments.iter().any(|a| a == "--json");
+    let mut arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [json, quiet] = ["--json", "--quiet"].map(|flag| {
+        let given = arguments.len();
+        arguments.retain(|argument| argument != flag);
+        arguments.len() < given
+    });
     // The checker is written not to panic; if it does all the same, there is no verdict and the exit code says so.
-    let (text, code) = match std::panic::catch_unwind(|| run(arguments, json)) {
+    let (text, code) = match std::panic::catch_unwind(|| run(arguments, json, quiet)) {
+        Ok(Ok((_, code))) if quiet => (String::new(), code),
         Ok(Ok(outcome)) => outcome,
         Ok(Err(error)) => report_error(&error, json),
         Err(_) => ("FAULT\nscalecheck failed internally and reached no verdict; please report this\n".into(), 4),
@@ -64,7 +71,7 @@ fn main() -> ExitCode {
     ExitCode::from(if written.is_ok() { code } else { 2 })
 }
 
-fn run(mut arguments: Vec<String>, json: bool) -> Result<(String, u8)> {
+fn run(mut arguments: Vec<String>, json: bool, quiet: bool) -> Result<(String, u8)> {
     let only = |names: [&str; 2]| matches!(&arguments[..], [a] if names.contains(&a.as_str()));
     if only(["--help", "-h"]) {
         return Ok((HELP.to_owned(), 0));
@@ -74,12 +81,11 @@ fn run(mut arguments: Vec<String>, json: bool) -> Result<(String, u8)> {
     }
     #[cfg(feature = "gate")]
     if arguments.first().is_some_and(|command| command == "gate") {
-        return gate(arguments.split_off(1));
+        return gate(arguments.split_off(1), json);
     }
     let model = option(&mut arguments, "--model")?.map(PathBuf::from);
     let property = option(&mut arguments, "--property")?.map(PathBuf::from);
     let config = limits(&mut arguments)?;
-    arguments.retain(|a| a != "--json");
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     if let (["show", file], None, None) = (&words[..], &model, &property) {
         return show(file, &config, json);
@@ -106,7 +112,7 @@ fn run(mut arguments: Vec<String>, json: bool) -> Result<(String, u8)> {
         ([], ..) => return usage("a command is needed: verify, show, witness or gate".into()),
     };
     let bytes = read(certificate.as_ref())?;
-    let shown = std::io::stderr().is_terminal();
+    let shown = std::io::stderr().is_terminal() && !quiet;
     let progress = |done: usize, all: usize| {
         if shown && all > 1 {
             let end = if done == all { "\r\x1b[K" } else { "" };
@@ -233,9 +239,10 @@ fn counterexample(model: &Path, property: &Path, file: &str, json: bool) -> Resu
 
 /// `scalecheck gate`.
 #[cfg(feature = "gate")]
-fn gate(mut arguments: Vec<String>) -> Result<(String, u8)> {
+fn gate(mut arguments: Vec<String>, json: bool) -> Result<(String, u8)> {
     use scalecheck::gate;
     let format = match option(&mut arguments, "--format")? {
+        None if json => gate::Format::Json,
         None => gate::Format::Table,
         Some(name) => gate::Format::named(&name)
             .map_or_else(|| usage(format!("--format {name}: line, table, json, junit or sarif is needed")), Ok)?,

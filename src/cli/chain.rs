@@ -1,9 +1,11 @@
 //! `scalecert chain CLAIM --link CLAIM CERTIFICATE …`: add up what other certificates establish.
 
+use super::console::{Answer, Console, number};
 use crate::{bundle, chain};
 use anyhow::{Result, bail};
 use scalecheck::number::approximate;
-use scalecheck::verify::{Statement, Verdict};
+use scalecheck::verify::{RowVerdict, Statement, Verdict};
+use serde_json::json;
 use std::path::PathBuf;
 
 /// Certify a claim about a model in another's place by certificates that lead from one to the other, whose tolerances add up.
@@ -21,33 +23,46 @@ pub struct Arguments {
     output: Option<PathBuf>,
 }
 
-pub fn run(arguments: &Arguments) -> Result<u8> {
+pub fn run(arguments: &Arguments, console: &Console) -> Result<Answer> {
     let statement = Statement::load(&arguments.claim, None)?;
     let path = arguments.output.clone().unwrap_or_else(|| arguments.claim.with_extension("cert.json"));
     let (files, rest) = arguments.link.as_chunks();
     if !rest.is_empty() {
         bail!("--link needs a claim and a certificate");
     }
+    let line = console.line("checking the links")?;
     let certificate = chain::compose(&statement, files, &path)?;
     let (bytes, report) = bundle::checked(&certificate, &statement, &path)?;
-    println!("{}", report.claim);
-    if report.verdict() != Verdict::Verified {
-        for (row, verdict) in report.settings.iter().flat_map(|setting| &setting.rows) {
-            if let scalecheck::verify::RowVerdict::Rejected(error) = verdict {
-                println!("row {row}: {error}");
+    line.finish_and_clear();
+    console.say(&report.claim);
+    let proven = report.verdict() == Verdict::Verified;
+    let (mut tolerances, mut refused) = (Vec::new(), Vec::new());
+    for (s, setting) in report.settings.iter().enumerate() {
+        let all = setting.rows.iter().filter_map(|(row, verdict)| Some((verdict.established()?, row)));
+        if let (Some((tolerance, row)), true) = (all.max(), proven) {
+            console.say(format!("proven tolerance, worst row ({row}): {}", approximate(tolerance)));
+            tolerances.push(json!({ "setting": s, "row": row, "tolerance": number(tolerance) }));
+        }
+        for (row, verdict) in &setting.rows {
+            if let RowVerdict::Rejected(error) = verdict {
+                console.say(format!("row {row}: {error}"));
+                refused.push(json!({ "setting": s, "row": row, "message": error.to_string() }));
             }
         }
-        println!("the links do not establish the claim, so no certificate was written");
-        return Ok(20);
     }
-    bundle::put(&path, &bytes)?;
-    for setting in &report.settings {
-        let all = setting.rows.iter().filter_map(|(row, verdict)| Some((verdict.established()?, row)));
-        if let Some((tolerance, row)) = all.max() {
-            println!("proven tolerance, worst row ({row}): {}", approximate(tolerance));
-        }
+    if proven {
+        bundle::put(&path, &bytes)?;
+        console.say(format!("wrote {}", path.display()));
+        console.say(format!("check it: scalecheck verify {} {}", arguments.claim.display(), path.display()));
+    } else {
+        console.say("the links do not establish the claim, so no certificate was written");
     }
-    println!("wrote {}", path.display());
-    println!("check it: scalecheck verify {} {}", arguments.claim.display(), path.display());
-    Ok(0)
+    let certificate = proven.then(|| path.display().to_string());
+    let json = json!({
+        "claim": arguments.claim.display().to_string(),
+        "certificate": certificate,
+        "proven": tolerances,
+        "refused": refused,
+    });
+    Answer::new(if proven { 0 } else { 20 }, json)
 }

@@ -1,17 +1,18 @@
 //! `scalecert coarsen CLAIM`: write the smaller model that a truncation defines, and certify it against the original.
 
-use super::prove::{deadline, print_table};
+use super::console::{Answer, Console, number, status_cell};
+use super::prove::{as_json, deadline, print_table};
 use crate::coarsen::{Cut, coarse, work};
 use crate::prove::{Choice, Config, Outcome, Status};
 use crate::search::attack;
 use crate::sweep::relative;
 use crate::{bundle, onnx};
 use anyhow::{Context, Result, bail};
-use comfy_table::Table;
-use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use comfy_table::Cell;
 use scalecheck::claim::{Claim, Property};
-use scalecheck::number::{approximate, parse_rational};
+use scalecheck::number::{Rational, approximate, parse_rational};
 use scalecheck::verify::{Statement, read};
+use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 use toml_edit::{DocumentMut, value};
@@ -58,7 +59,7 @@ struct Files<'a> {
     claim: PathBuf,
 }
 
-pub fn run(arguments: &Arguments) -> Result<u8> {
+pub fn run(arguments: &Arguments, console: &Console) -> Result<Answer> {
     let started = Instant::now();
     let original = Statement::load(&arguments.claim, None)?;
     let claim = original.claim();
@@ -77,49 +78,61 @@ pub fn run(arguments: &Arguments) -> Result<u8> {
     }
     let before = work(original.network());
     let candidates = candidates(&original, arguments.tolerance.is_some())?;
-    if let Some(first) = candidates.first().filter(|first| first.work >= before) {
-        println!(
-            "the coarse model takes {} multiply–accumulates, the original {before}: it is not smaller",
-            first.work
-        );
-    }
-    let mut table = Table::new();
-    table.load_style(UTF8_HORIZONTAL_ONLY);
-    table.set_header(["cutoffs", "multiply–accumulates", "attacked", "certified", "status"]);
     let searches = arguments.tolerance.is_some();
+    if let Some(first) = candidates.first().filter(|first| !searches && first.work >= before) {
+        let work = first.work;
+        console.say(format!(
+            "the coarse model takes {work} multiply–accumulates, the original {before}: it is not smaller"
+        ));
+    }
+    let mut table = console.table(["cutoffs", "multiply–accumulates", "attacked", "certified", "status"]);
+    let mut tried: Vec<Value> = Vec::new();
     let mut last = None;
-    for candidate in candidates {
-        if searches && (candidate.work >= before || deadline.is_some_and(|deadline| Instant::now() > deadline)) {
+    let smaller = |candidate: &Candidate| !searches || candidate.work < before;
+    let bar = console.bar(candidates.iter().filter(|candidate| smaller(candidate)).count(), "coarse models")?;
+    let line = console.line(if searches { "trying coarse models" } else { "attacking, then bounding" })?;
+    for candidate in candidates.into_iter().take_while(smaller) {
+        if searches && deadline.is_some_and(|deadline| Instant::now() > deadline) {
             break;
         }
         let (statement, outcomes, model) = files.attempt(&candidate, &config)?;
-        table.add_row(row(&candidate, &statement, &outcomes));
-        let certified = outcomes.iter().all(|outcome| outcome.status == Status::Certified);
+        let result = Tried::of(&candidate, &statement, &outcomes);
+        table.add_row(result.cells());
+        tried.push(result.json());
         last = Some((outcomes, candidate.work, model));
-        if certified {
+        bar.inc(1);
+        if result.status == "certified" {
             break;
         }
     }
+    bar.finish_and_clear();
+    line.finish_and_clear();
+    let mut json = json!({ "tried": tried, "multiply_accumulates": { "before": before } });
     let Some((outcomes, after, model)) = last else {
-        println!("no coarse model is smaller than the original, which takes {before} multiply–accumulates");
-        return Ok(20);
+        console.say(format!("no coarse model is smaller than the original, which takes {before} multiply–accumulates"));
+        return Answer::new(20, json);
     };
     let any = |status: Status| outcomes.iter().any(|outcome| outcome.status == status);
     let certified = outcomes.iter().all(|outcome| outcome.status == Status::Certified);
     if searches {
-        println!("{table}");
+        console.say(table.to_string());
         if !certified {
-            println!("no smaller coarse model was certified within the tolerance; nothing was written");
-            return Ok(20);
+            console.say("no smaller coarse model was certified within the tolerance; nothing was written");
+            return Answer::new(20, json);
         }
     }
-    files.write(&model, &outcomes)?;
-    println!("multiply–accumulates: {after} instead of {before}");
-    Ok(match () {
+    let written = files.write(&model, &outcomes, console)?;
+    console.say(format!("multiply–accumulates: {after} instead of {before}"));
+    json["multiply_accumulates"]["after"] = after.into();
+    json["model"] = arguments.output.display().to_string().into();
+    json["replaces"] = files.claim.display().to_string().into();
+    json["proof"] = written;
+    let code = match () {
         () if any(Status::Refuted) => 10,
         () if certified => 0,
         () => 20,
-    })
+    };
+    Answer::new(code, json)
 }
 
 fn same(a: &Path, b: &Path) -> bool {
@@ -156,24 +169,49 @@ fn candidates(original: &Statement, all: bool) -> Result<Vec<Candidate>> {
     Ok(candidates)
 }
 
-fn row(candidate: &Candidate, statement: &Statement, outcomes: &[Outcome]) -> [String; 5] {
-    let property = |o: &Outcome| statement.claim().settings[o.setting].property.clone();
-    let attacked = outcomes.iter().filter_map(|o| o.attacked.as_ref().map(|(reach, _)| reach)).max();
-    let proven = outcomes.iter().filter_map(|o| o.tightest(&property(o)).cloned()).max();
-    let count = |status| outcomes.iter().filter(|o| o.status == status).count();
-    let status = match (count(Status::Refuted), count(Status::Unknown)) {
-        (0, 0) => "certified",
-        (0, _) => "unknown",
-        _ => "refuted",
-    };
-    let cutoffs = candidate.cutoffs.iter().map(|c| c.map_or_else(|| "–".to_owned(), |c| c.to_string()));
-    [
-        cutoffs.collect::<Vec<_>>().join(", "),
-        candidate.work.to_string(),
-        attacked.map_or_else(String::new, approximate),
-        proven.as_ref().map_or_else(String::new, approximate),
-        status.to_owned(),
-    ]
+/// What was found about a coarse model, over all rows.
+struct Tried {
+    cutoffs: Vec<Option<usize>>,
+    work: u64,
+    attacked: Option<Rational>,
+    proven: Option<Rational>,
+    status: &'static str,
+}
+
+impl Tried {
+    fn of(candidate: &Candidate, statement: &Statement, outcomes: &[Outcome]) -> Self {
+        let property = |o: &Outcome| statement.claim().settings[o.setting].property.clone();
+        let count = |status| outcomes.iter().filter(|o| o.status == status).count();
+        Tried {
+            cutoffs: candidate.cutoffs.clone(),
+            work: candidate.work,
+            attacked: outcomes.iter().filter_map(|o| o.attacked.as_ref().map(|(reach, _)| reach)).max().cloned(),
+            proven: outcomes.iter().filter_map(|o| o.tightest(&property(o)).cloned()).max(),
+            status: match (count(Status::Refuted), count(Status::Unknown)) {
+                (0, 0) => "certified",
+                (0, _) => "unknown",
+                _ => "refuted",
+            },
+        }
+    }
+
+    fn cells(&self) -> [Cell; 5] {
+        let cutoffs = self.cutoffs.iter().map(|c| c.map_or_else(|| "–".to_owned(), |c| c.to_string()));
+        let shown = |x: &Option<Rational>| Cell::new(x.as_ref().map_or_else(String::new, approximate));
+        let cutoffs = cutoffs.collect::<Vec<_>>().join(", ");
+        let (attacked, proven) = (shown(&self.attacked), shown(&self.proven));
+        [Cell::new(cutoffs), Cell::new(self.work), attacked, proven, status_cell(self.status)]
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "cutoffs": self.cutoffs,
+            "multiply_accumulates": self.work,
+            "attacked": self.attacked.as_ref().map(number),
+            "proven": self.proven.as_ref().map(number),
+            "status": self.status,
+        })
+    }
 }
 
 impl Files<'_> {
@@ -203,22 +241,23 @@ impl Files<'_> {
         Ok((statement, outcomes, model))
     }
 
-    /// Writes model, claim and certificate.
-    fn write(&self, model: &[u8], outcomes: &[Outcome]) -> Result<()> {
+    /// Writes model, claim and certificate; what was found, row by row.
+    fn write(&self, model: &[u8], outcomes: &[Outcome], console: &Console) -> Result<Value> {
         let path = &self.arguments.output;
         bundle::replace(path, model)?;
-        println!("wrote {}", path.display());
+        console.say(format!("wrote {}", path.display()));
         let text = self.claim(path)?;
         bundle::replace(&self.claim, text.as_bytes())?;
-        println!("wrote {}", self.claim.display());
+        console.say(format!("wrote {}", self.claim.display()));
         let statement = Statement::load(&self.claim, None)?;
         let target = self.arguments.certificate.clone().unwrap_or_else(|| self.claim.with_extension("cert.json"));
         let certificate = bundle::certificate(&statement, outcomes);
         if let Some(certificate) = &certificate {
-            bundle::write(&target, certificate, &statement)?;
+            bundle::write(&target, certificate, &statement, true)?;
         }
-        print_table(&statement, outcomes, certificate.is_some().then_some(&target), &self.claim, None);
-        Ok(())
+        let target = certificate.is_some().then_some(target.as_path());
+        print_table(&statement, outcomes, target, &self.claim, None, console);
+        Ok(as_json(&statement, outcomes, target))
     }
 }
 

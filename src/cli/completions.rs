@@ -1,7 +1,9 @@
 //! `scalecert completions` and `scalecert man`: what a shell and `man` read.
 
-use anyhow::Result;
+use super::console::{Answer, Console};
+use anyhow::{Context, Result};
 use clap::CommandFactory;
+use serde_json::json;
 use std::path::PathBuf;
 
 /// Print completions for a shell, for instance for `source <(scalecert completions bash)`.
@@ -16,16 +18,19 @@ pub struct Man {
     folder: PathBuf,
 }
 
-pub fn completions(arguments: &Completions) -> Result<u8> {
+pub fn completions(arguments: &Completions, console: &Console) -> Result<Answer> {
     let mut text = Vec::new();
     clap_complete::generate(arguments.shell, &mut super::Arguments::command(), "scalecert", &mut text);
-    print!("{}", String::from_utf8(text)?);
-    Ok(0)
+    let text = String::from_utf8(text)?;
+    console.say(text.trim_end());
+    Answer::new(0, json!({ "shell": arguments.shell.to_string(), "completions": text }))
 }
 
-pub fn man(arguments: &Man) -> Result<u8> {
-    std::fs::create_dir_all(&arguments.folder)?;
-    clap_mangen::generate_to(super::Arguments::command(), &arguments.folder)?;
-    println!("wrote man pages to {}", arguments.folder.display());
-    Ok(0)
+pub fn man(arguments: &Man, console: &Console) -> Result<Answer> {
+    let folder = arguments.folder.display();
+    let place = || format!("cannot write man pages into {folder}");
+    std::fs::create_dir_all(&arguments.folder).with_context(place)?;
+    clap_mangen::generate_to(super::Arguments::command(), &arguments.folder).with_context(place)?;
+    console.say(format!("wrote man pages to {folder}"));
+    Answer::new(0, json!({ "folder": folder.to_string() }))
 }

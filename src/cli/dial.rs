@@ -1,6 +1,6 @@
 //! `scalecert dial CLAIM`: turn the dial through the rungs of a ladder and see which scales matter.
 
-use super::prove::progress;
+use super::console::{Answer, Console, number, status_cell};
 use crate::bundle::replace;
 use crate::graph::float;
 use crate::ladder;
@@ -9,8 +9,7 @@ use crate::report::picture::{Curve, curves};
 use crate::search::attack;
 use crate::sweep::{Base, Explored, Point, Summary, explore, mean_ratio, status, tolerance};
 use anyhow::{Context, Result, bail};
-use comfy_table::Table;
-use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use comfy_table::Cell;
 use num::{Signed, Zero};
 use scalecheck::claim::{Scale, Site, parse_ladder};
 use scalecheck::number::{Rational, approximate, parse_rational};
@@ -58,9 +57,6 @@ pub struct Arguments {
     /// Random starts of the attack for each output, beside the clean input.
     #[arg(long, default_value_t = attack::Config::default().starts)]
     starts: usize,
-    /// Print one JSON object.
-    #[arg(long)]
-    json: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -79,7 +75,7 @@ struct Label {
     seen: Option<usize>,
 }
 
-pub fn run(arguments: &Arguments) -> Result<u8> {
+pub fn run(arguments: &Arguments, console: &Console) -> Result<Answer> {
     let models: Vec<Option<&Path>> = match &arguments.models[..] {
         [] => vec![None],
         models => models.iter().map(|model| Some(model.as_path())).collect(),
@@ -89,20 +85,16 @@ pub fn run(arguments: &Arguments) -> Result<u8> {
     }
     let mut dials = Vec::new();
     for model in models {
-        dials.push(dial(arguments, model)?);
+        dials.push(dial(arguments, model, console)?);
     }
     if let Some(path) = &arguments.plot {
         plot(path, &dials)?;
     }
-    if arguments.json {
-        println!("{}", Value::from(dials.iter().map(Dial::json).collect::<Vec<_>>()));
-        return Ok(0);
-    }
-    dials.iter().for_each(Dial::print);
+    dials.iter().for_each(|dial| dial.print(console));
     if dials.len() > 1 {
-        side_by_side(&dials);
+        side_by_side(&dials, console);
     }
-    Ok(0)
+    Answer::new(0, dials.iter().map(Dial::json).collect())
 }
 
 /// One model's dial.
@@ -116,7 +108,7 @@ struct Dial {
     certificate: PathBuf,
 }
 
-fn dial(arguments: &Arguments, model: Option<&Path>) -> Result<Dial> {
+fn dial(arguments: &Arguments, model: Option<&Path>, console: &Console) -> Result<Dial> {
     let base = Base::load(&arguments.claim, model)?;
     let tolerance = tolerance(&base)?;
     let (labels, points) = points(arguments, &base)?;
@@ -127,11 +119,15 @@ fn dial(arguments: &Arguments, model: Option<&Path>) -> Result<Dial> {
     };
     let stem = model.and_then(Path::file_stem).map(|stem| stem.to_string_lossy().into_owned());
     let journal = base.beside(stem.as_deref(), "dial.partial");
-    let explored: Explored = explore(&base, model, points, &config, &journal, progress)?;
+    console.on_interrupt(&journal)?;
+    let bar = |count| console.bar(count, "rows of settings");
+    let explored: Explored = explore(&base, model, points, &config, &journal, bar)?;
     let claim = base.beside(stem.as_deref(), "dial.toml");
     let default = || base.beside(stem.as_deref(), "dial.cert.json.gz");
     let certificate = arguments.output.clone().unwrap_or_else(default);
+    let line = console.line("checking")?;
     explored.write(&base, model, &claim, &certificate)?;
+    line.finish_and_clear();
     let model = model.unwrap_or(&base.statement.claim().model).file_name().unwrap_or_default();
     Ok(Dial {
         name: model.to_string_lossy().into_owned(),
@@ -258,49 +254,48 @@ fn hidden(scale: &Scale, rung: usize, elements: usize) -> Result<usize> {
 }
 
 impl Dial {
-    fn print(&self) {
-        let mut table = Table::new();
-        table.load_style(UTF8_HORIZONTAL_ONLY);
+    fn print(&self, console: &Console) {
+        let header = ["amplitude", "scale", "cutoff", "attacked", "certified", "mean ratio", "status", "gap"];
+        let mut table = console.table(header);
         let shown = |x: &Rational| approximate(&rounded(x));
-        table.set_header(["amplitude", "scale", "cutoff", "attacked", "certified", "mean ratio", "status", "gap"]);
         for (i, (label, summary)) in self.labels.iter().zip(&self.summaries).enumerate() {
             if label.seen.is_some() {
                 continue;
             }
-            table.add_row([
+            let gap = self.gap(i).map(|gap| gap.map_or_else(|| "∞".into(), |gap| format!("{:.3}", float(&gap))));
+            let cells = [
                 label.amplitude.clone().unwrap_or_else(|| "as claimed".into()),
                 label.scale.clone(),
                 label.cutoff.map_or_else(|| "–".to_owned(), |cutoff| cutoff.to_string()),
                 shown(&summary.attacked),
                 summary.proven.as_ref().map_or_else(String::new, shown),
                 mean_ratio(summary).map_or_else(|| "–".into(), |ratio| format!("{:.3}", float(&ratio))),
-                status(summary, &self.tolerance).to_owned(),
-                self.gap(i).map_or_else(String::new, |gap| {
-                    gap.map_or_else(|| "∞".into(), |gap| format!("{:.3}", float(&gap)))
-                }),
-            ]);
+            ];
+            let ends = [status_cell(status(summary, &self.tolerance)), Cell::new(gap.unwrap_or_default())];
+            table.add_row(cells.into_iter().map(Cell::new).chain(ends));
         }
-        println!(
-            "{}: the largest change of a coarse output, worst of {} rows; tolerance {}",
-            self.name, self.rows, self.tolerance
+        let (name, rows, tolerance) = (&self.name, self.rows, &self.tolerance);
+        console
+            .say(format!("{name}: the largest change of a coarse output, worst of {rows} rows; tolerance {tolerance}"));
+        console.say(table.to_string());
+        console.say(
+            "attacked ≤ truth ≤ certified; attacks are evaluated and proofs checked exactly, shown to six digits.",
         );
-        println!("{table}");
-        println!(
-            "attacked ≤ truth ≤ certified; attacks are evaluated and proofs checked exactly, shown to six digits."
-        );
-        println!("mean ratio: certified over attacked, both summed over the rows.");
+        console.say("mean ratio: certified over attacked, both summed over the rows.");
         if self.labels.iter().any(|label| label.seen.is_some()) {
-            println!(
-                "gap: what the band just above the cutoff provably does, over what all finer detail can do at most;"
+            console.say(
+                "gap: what the band just above the cutoff provably does, over what all finer detail can do at most;",
             );
-            println!("above 1 the scales are separated there, below 1 no separation is shown.");
+            console.say("above 1 the scales are separated there, below 1 no separation is shown.");
         }
-        self.safe().iter().for_each(|line| println!("{line}"));
+        self.safe().iter().for_each(|line| console.say(line));
         if self.labels.iter().any(|label| label.scale == "random") {
-            println!("random: subspaces of the dimensions that the ladder hides; their matrix lies beside the claim");
+            console
+                .say("random: subspaces of the dimensions that the ladder hides; their matrix lies beside the claim");
         }
-        println!("wrote {} and {}", self.claim.display(), self.certificate.display());
-        println!("check it: scalecheck verify {} {}", self.claim.display(), self.certificate.display());
+        let (claim, certificate) = (self.claim.display(), self.certificate.display());
+        console.say(format!("wrote {claim} and {certificate}"));
+        console.say(format!("check it: scalecheck verify {claim} {certificate}"));
     }
 
     /// For the rung of setting `i`, the gap to the band above it, if that was attacked; without limit if nothing finer
@@ -359,7 +354,6 @@ impl Dial {
     }
 
     fn json(&self) -> Value {
-        let number = |x: &Rational| json!({ "exact": x.to_string(), "approximate": float(x) });
         let rows = self.labels.iter().zip(&self.summaries).enumerate().map(|(i, (label, summary))| {
             json!({
                 "amplitude": label.amplitude,
@@ -390,11 +384,9 @@ fn rounded(x: &Rational) -> Rational {
 }
 
 /// Several models on one ladder: what is certified, and whether it is within the tolerance.
-fn side_by_side(dials: &[Dial]) {
-    let mut table = Table::new();
-    table.load_style(UTF8_HORIZONTAL_ONLY);
-    let header = ["amplitude", "scale", "cutoff"].map(str::to_owned).into_iter();
-    table.set_header(header.chain(dials.iter().map(|dial| dial.name.clone())));
+fn side_by_side(dials: &[Dial], console: &Console) {
+    let header = ["amplitude", "scale", "cutoff"].into_iter();
+    let mut table = console.table(header.chain(dials.iter().map(|dial| &dial.name[..])));
     for (i, label) in dials[0].labels.iter().enumerate().filter(|(_, label)| label.seen.is_none()) {
         let cell = |dial: &Dial| {
             let summary = &dial.summaries[i];
@@ -408,8 +400,8 @@ fn side_by_side(dials: &[Dial]) {
         ];
         table.add_row(cells.into_iter().chain(dials.iter().map(cell)));
     }
-    println!("side by side: certified change and status");
-    println!("{table}");
+    console.say("side by side: certified change and status");
+    console.say(table.to_string());
 }
 
 /// Curves of what is certified and attacked against the rungs, for every model and amplitude.

@@ -1,13 +1,10 @@
 //! `scalecert flow CLAIM`: follow a perturbation through the unchanged network, and see at each tensor how much of it is
 //! visible in which band.
 
-use super::prove::progress;
-use crate::graph::float;
+use super::console::{Answer, Console, number};
 use crate::prove::{Choice, Config};
 use crate::sweep::{Base, Point, explore};
 use anyhow::{Context, Result, bail};
-use comfy_table::Table;
-use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use scalecheck::claim::parse_ladder;
 use scalecheck::ladder::Ladder;
 use scalecheck::number::{Rational, approximate, parse_rational};
@@ -34,9 +31,6 @@ pub struct Arguments {
     /// How upper bounds are derived.
     #[arg(long, value_enum, default_value = "alpha")]
     method: Choice,
-    /// Print one JSON object.
-    #[arg(long)]
-    json: bool,
 }
 
 /// A part of a tensor: what rung `seen` sees of it and rung `hidden` does not.
@@ -56,7 +50,7 @@ impl Band {
     }
 }
 
-pub fn run(arguments: &Arguments) -> Result<u8> {
+pub fn run(arguments: &Arguments, console: &Console) -> Result<Answer> {
     let base = Base::load(&arguments.claim, None)?;
     let (mut bands, mut points) = (Vec::new(), Vec::new());
     for at in &arguments.at {
@@ -88,49 +82,42 @@ pub fn run(arguments: &Arguments) -> Result<u8> {
     }
     let config = Config { method: arguments.method, ..Config::default() };
     let journal = base.beside(None, "flow.partial");
-    let explored = explore(&base, None, points, &config, &journal, progress)?;
+    console.on_interrupt(&journal)?;
+    let explored = explore(&base, None, points, &config, &journal, |count| console.bar(count, "bounds"))?;
     let claim = base.beside(None, "flow.toml");
     let certificate = arguments.output.clone().unwrap_or_else(|| base.beside(None, "flow.cert.json.gz"));
+    let line = console.line("checking")?;
     explored.write(&base, None, &claim, &certificate)?;
+    line.finish_and_clear();
     let summaries = explored.summaries();
-    if arguments.json {
-        let number = |x: &Rational| json!({ "exact": x.to_string(), "approximate": float(x) });
-        let rows = bands.iter().zip(&summaries).map(|(band, s)| {
-            json!({
-                "tensor": band.tensor,
-                "seen": band.seen,
-                "hidden": band.hidden,
-                "upper_bound": s.proven.as_ref().map(number),
-                "lower_bound": number(&s.attacked),
-            })
-        });
-        println!(
-            "{}",
-            json!({
-                "claim": claim.display().to_string(),
-                "certificate": certificate.display().to_string(),
-                "bands": rows.collect::<Vec<Value>>(),
-            })
-        );
-        return Ok(0);
-    }
-    let mut table = Table::new();
-    table.load_style(UTF8_HORIZONTAL_ONLY).set_header(["tensor", "band", "at least (attacked)", "at most (certified)"]);
+    let mut table = console.table(["tensor", "band", "at least (attacked)", "at most (certified)"]);
     let shown =
         |x: &Rational, up| parse_rational(&crate::sweep::decimal(x, up)).map_or_else(String::new, |x| approximate(&x));
     for (band, summary) in bands.iter().zip(&summaries) {
         let proven = summary.proven.as_ref().map_or_else(String::new, |p| shown(p, true));
         table.add_row([band.tensor.clone(), band.name(), shown(&summary.attacked, false), proven]);
     }
-    println!("{table}");
-    println!(
-        "the largest change of any coordinate of the band, worst of {} rows;",
-        base.statement.claim().rows().len()
-    );
-    println!("both are bounds: the truth lies between. Attacks are evaluated and proofs checked exactly.");
-    println!("wrote {} and {}", claim.display(), certificate.display());
-    println!("check it: scalecheck verify {} {}", claim.display(), certificate.display());
-    Ok(0)
+    console.say(table.to_string());
+    let rows = base.statement.claim().rows().len();
+    console.say(format!("the largest change of any coordinate of the band, worst of {rows} rows;"));
+    console.say("both are bounds: the truth lies between. Attacks are evaluated and proofs checked exactly.");
+    console.say(format!("wrote {} and {}", claim.display(), certificate.display()));
+    console.say(format!("check it: scalecheck verify {} {}", claim.display(), certificate.display()));
+    let bands = bands.iter().zip(&summaries).map(|(band, s)| {
+        json!({
+            "tensor": band.tensor,
+            "seen": band.seen,
+            "hidden": band.hidden,
+            "upper_bound": s.proven.as_ref().map(number),
+            "lower_bound": number(&s.attacked),
+        })
+    });
+    let json = json!({
+        "claim": claim.display().to_string(),
+        "certificate": certificate.display().to_string(),
+        "bands": bands.collect::<Vec<Value>>(),
+    });
+    Answer::new(0, json)
 }
 
 /// The `scale` table of a ladder that is a file, whose path becomes relative to the claim, or is written out.

@@ -1,11 +1,13 @@
 //! `scalecert init MODEL`: a first claim about a model, by a look at its shapes.
 
+use super::console::{Answer, Console};
 use crate::bundle::replace;
 use crate::sweep::relative;
 use anyhow::{Context, Result, bail};
 use scalecheck::network::Network;
 use scalecheck::onnx;
 use scalecheck::verify::{Statement, read};
+use serde_json::json;
 use std::path::{Path, PathBuf};
 
 /// Write a first claim about a model: detail below the smallest blocks of its input, and a tolerance to be made one's own. The
@@ -24,7 +26,7 @@ pub struct Arguments {
     output: Option<PathBuf>,
 }
 
-pub fn run(arguments: &Arguments) -> Result<u8> {
+pub fn run(arguments: &Arguments, console: &Console) -> Result<Answer> {
     let path = arguments.output.clone().unwrap_or_else(|| arguments.model.with_extension("toml"));
     if path.exists() {
         bail!("{} is there already; name another file with -o", path.display());
@@ -35,9 +37,9 @@ pub fn run(arguments: &Arguments) -> Result<u8> {
     // What is written can be read: by the checker's own code, with the files that it names.
     Statement::of(&path, text.as_bytes(), None).context("the claim that was to be written cannot be read")?;
     replace(&path, text.as_bytes())?;
-    println!("wrote {}", path.display());
-    println!("read it and change it, then: scalecert prove {}", path.display());
-    Ok(0)
+    console.say(format!("wrote {}", path.display()));
+    console.say(format!("read it and change it, then: scalecert prove {}", path.display()));
+    Answer::new(0, json!({ "claim": path.display().to_string() }))
 }
 
 /// The lines about inputs.

@@ -1,8 +1,7 @@
 //! `scalecert inspect MODEL`: the tensors that a claim can name.
 
+use super::console::{Answer, Console};
 use anyhow::Result;
-use comfy_table::Table;
-use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use scalecheck::network::{Node, Op};
 use scalecheck::onnx;
 use scalecheck::verify::read;
@@ -14,36 +13,12 @@ use std::path::PathBuf;
 pub struct Arguments {
     /// The model, an ONNX file.
     model: PathBuf,
-    /// Print one JSON object.
-    #[arg(long)]
-    json: bool,
 }
 
-pub fn run(arguments: &Arguments) -> Result<u8> {
+pub fn run(arguments: &Arguments, console: &Console) -> Result<Answer> {
     let name = arguments.model.display().to_string();
     let network = onnx::read(&read(&arguments.model)?).map_err(|e| e.within(&name))?;
-    if arguments.json {
-        let tensor = |(i, node): (usize, &Node)| {
-            let (kind, entries) = match &node.op {
-                Op::Input => ("input", 0),
-                Op::Relu(_) => ("relu", 0),
-                Op::Affine { terms, .. } => ("affine", terms.iter().map(|(_, linear)| linear.entries()).sum::<u64>()),
-            };
-            json!({
-                "name": node.name,
-                "shape": node.shape,
-                "elements": node.elements(),
-                "kind": kind,
-                "multiply_accumulates": entries,
-                "output": network.outputs().contains(&i),
-            })
-        };
-        let tensors: Vec<_> = network.nodes().iter().enumerate().map(tensor).collect();
-        println!("{}", json!({ "model": name, "tensors": tensors }));
-        return Ok(0);
-    }
-    let mut table = Table::new();
-    table.load_style(UTF8_HORIZONTAL_ONLY).set_header(["tensor", "shape", "elements", "computed as"]);
+    let mut table = console.table(["tensor", "shape", "elements", "computed as"]);
     for (i, node) in network.nodes().iter().enumerate() {
         let mut role = match &node.op {
             Op::Input => "input (site `input`)".to_owned(),
@@ -58,6 +33,22 @@ pub fn run(arguments: &Arguments) -> Result<u8> {
         }
         table.add_row([node.name.clone(), format!("{:?}", node.shape), node.elements().to_string(), role]);
     }
-    println!("{table}");
-    Ok(0)
+    console.say(table.to_string());
+    let tensor = |(i, node): (usize, &Node)| {
+        let (kind, entries) = match &node.op {
+            Op::Input => ("input", 0),
+            Op::Relu(_) => ("relu", 0),
+            Op::Affine { terms, .. } => ("affine", terms.iter().map(|(_, linear)| linear.entries()).sum::<u64>()),
+        };
+        json!({
+            "name": node.name,
+            "shape": node.shape,
+            "elements": node.elements(),
+            "kind": kind,
+            "multiply_accumulates": entries,
+            "output": network.outputs().contains(&i),
+        })
+    };
+    let tensors: Vec<_> = network.nodes().iter().enumerate().map(tensor).collect();
+    Answer::new(0, json!({ "model": name, "tensors": tensors }))
 }

@@ -1,12 +1,12 @@
 //! `scalecert instances FOLDER…`: the instances of a verification competition, each in processes of its own.
 
+use super::console::{Answer, Console};
 use anyhow::{Context, Result, bail, ensure};
 use comfy_table::Table;
-use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
-use indicatif::{ProgressBar, ProgressStyle};
 use scalecheck::certificate;
+use serde_json::{Value, json};
 use std::fs::{self, File};
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
@@ -73,7 +73,7 @@ impl Ended {
     }
 }
 
-pub fn run(arguments: &Arguments) -> Result<u8> {
+pub fn run(arguments: &Arguments, console: &Console) -> Result<Answer> {
     let prover = std::env::current_exe().context("cannot find the path of this program")?;
     let checker = prover.with_file_name(format!("scalecheck{}", std::env::consts::EXE_SUFFIX));
     ensure!(checker.is_file(), "{} is missing; build or install scalecheck beside scalecert", checker.display());
@@ -89,7 +89,7 @@ pub fn run(arguments: &Arguments) -> Result<u8> {
     let place = || format!("cannot write {}", partial.display());
     let mut rows = File::create(&partial).with_context(place)?;
     rows.write_all(HEADER.as_bytes()).with_context(place)?;
-    let bar = progress(instances.len())?;
+    let bar = console.bar(instances.len(), "instances")?;
     let mut all = Vec::new();
     for instance in &instances {
         let name = format!("{} {}", instance.model, instance.property);
@@ -110,15 +110,19 @@ pub fn run(arguments: &Arguments) -> Result<u8> {
     bar.finish_and_clear();
     let target = &arguments.output;
     fs::rename(&partial, target).with_context(|| format!("cannot write {}", target.display()))?;
-    println!("{}", summary(&arguments.folders, &all));
-    println!("wrote {}", target.display());
+    let of_folder = |folder: usize| all.iter().filter(|ended| ended.folder == folder).collect::<Vec<_>>();
+    let sums: Vec<Sum> = (0..arguments.folders.len()).map(|folder| Sum::of(&of_folder(folder))).collect();
+    console.say(summary(&arguments.folders, &sums, console).to_string());
+    console.say(format!("wrote {}", target.display()));
     let wrong = all.iter().filter(|ended| !ended.holds()).count();
-    if wrong > 0 {
-        println!("NOT CONFIRMED: scalecheck did not confirm {wrong} of the answers; this must never happen, report it");
-        return Ok(1);
-    }
-    println!("scalecheck confirmed every certified and every refuted instance");
-    Ok(0)
+    console.say(if wrong > 0 {
+        format!("NOT CONFIRMED: scalecheck did not confirm {wrong} of the answers; this must never happen, report it")
+    } else {
+        "scalecheck confirmed every certified and every refuted instance".to_owned()
+    });
+    let folders: Vec<Value> = arguments.folders.iter().zip(&sums).map(|(folder, sum)| sum.json(folder)).collect();
+    let json = json!({ "results": target.display().to_string(), "folders": folders, "not_confirmed": wrong });
+    Answer::new(u8::from(wrong > 0), json)
 }
 
 /// The instances of a folder that the filter lets through.
@@ -235,48 +239,65 @@ fn row(folder: &Path, instance: &Instance, ended: &Ended) -> String {
     format!("{},{model},{property},{verdict},{:.6},{checked}\n", quoted.unwrap_or(folder), ended.seconds)
 }
 
-/// What became of the instances of each folder.
-fn summary(folders: &[PathBuf], all: &[Ended]) -> Table {
-    let mut table = Table::new();
-    table.load_style(UTF8_HORIZONTAL_ONLY).set_header([
-        "folder",
-        "certified",
-        "refuted",
-        "unknown",
-        "error",
-        "prove s",
-        "check s",
-        "check / prove",
-        "median",
-        "largest",
-    ]);
-    for (i, folder) in folders.iter().enumerate() {
-        let of: Vec<&Ended> = all.iter().filter(|ended| ended.folder == i).collect();
-        let certified: Vec<&Ended> = of.iter().copied().filter(|ended| ended.verdict == "certified").collect();
+/// What became of the instances of a folder.
+struct Sum {
+    /// Certified, refuted, unknown, error.
+    counts: [usize; 4],
+    proving: f64,
+    checking: f64,
+    /// Time of the checks over that of the prover, where instances were certified.
+    ratio: Option<f64>,
+    median_bytes: Option<u64>,
+    largest_bytes: Option<u64>,
+}
+
+const VERDICTS: [&str; 4] = ["certified", "refuted", "unknown", "error"];
+
+impl Sum {
+    fn of(ended: &[&Ended]) -> Self {
+        let certified: Vec<&Ended> = ended.iter().copied().filter(|ended| ended.verdict == "certified").collect();
         let proving = |of: &[&Ended]| of.iter().map(|ended| ended.seconds).sum::<f64>();
-        let checks = |of: &[&Ended]| of.iter().filter_map(|e| e.checked.as_ref()).map(|c| c.seconds).sum::<f64>();
-        let mut sizes: Vec<u64> = of.iter().filter_map(|ended| Some(ended.checked.as_ref()?.bytes)).collect();
+        let checking = |of: &[&Ended]| of.iter().filter_map(|e| e.checked.as_ref()).map(|c| c.seconds).sum::<f64>();
+        let mut sizes: Vec<u64> = ended.iter().filter_map(|ended| Some(ended.checked.as_ref()?.bytes)).collect();
         sizes.sort_unstable();
-        let size = |size: Option<&u64>| size.map_or("–".to_owned(), |size| format!("{size} B"));
-        let count = |verdict| of.iter().filter(|ended| ended.verdict == verdict).count().to_string();
-        let ratio = checks(&certified) / proving(&certified);
+        Sum {
+            counts: VERDICTS.map(|verdict| ended.iter().filter(|ended| ended.verdict == verdict).count()),
+            proving: proving(ended),
+            checking: checking(ended),
+            ratio: (!certified.is_empty()).then(|| checking(&certified) / proving(&certified)),
+            median_bytes: sizes.get(sizes.len() / 2).copied(),
+            largest_bytes: sizes.last().copied(),
+        }
+    }
+
+    fn json(&self, folder: &Path) -> Value {
+        let [certified, refuted, unknown, error] = self.counts;
+        json!({
+            "folder": folder.display().to_string(),
+            "certified": certified,
+            "refuted": refuted,
+            "unknown": unknown,
+            "error": error,
+            "prove_seconds": self.proving,
+            "check_seconds": self.checking,
+            "check_over_prove": self.ratio,
+            "median_bytes": self.median_bytes,
+            "largest_bytes": self.largest_bytes,
+        })
+    }
+}
+
+fn summary(folders: &[PathBuf], sums: &[Sum], console: &Console) -> Table {
+    let numbers = ["prove s", "check s", "check / prove", "median", "largest"];
+    let mut table = console.table(["folder"].into_iter().chain(VERDICTS).chain(numbers));
+    for (folder, sum) in folders.iter().zip(sums) {
+        let size = |size: Option<u64>| size.map_or("–".to_owned(), |size| format!("{size} B"));
         let mut cells = vec![folder.display().to_string()];
-        cells.extend(["certified", "refuted", "unknown", "error"].map(count));
-        cells.extend([format!("{:.2}", proving(&of)), format!("{:.2}", checks(&of))]);
-        cells.push(if certified.is_empty() { "–".to_owned() } else { format!("{ratio:.3}") });
-        cells.extend([size(sizes.get(sizes.len() / 2)), size(sizes.last())]);
+        cells.extend(sum.counts.map(|count| count.to_string()));
+        cells.extend([format!("{:.2}", sum.proving), format!("{:.2}", sum.checking)]);
+        cells.push(sum.ratio.map_or("–".to_owned(), |ratio| format!("{ratio:.3}")));
+        cells.extend([size(sum.median_bytes), size(sum.largest_bytes)]);
         table.add_row(cells);
     }
     table
-}
-
-/// A line on the terminal that says which instance is worked on.
-fn progress(instances: usize) -> Result<ProgressBar> {
-    if !std::io::stderr().is_terminal() {
-        return Ok(ProgressBar::hidden());
-    }
-    let style = ProgressStyle::with_template("{pos}/{len} {elapsed} {wide_msg}")?;
-    let bar = ProgressBar::new(instances as u64).with_style(style);
-    bar.enable_steady_tick(Duration::from_millis(200));
-    Ok(bar)
 }

@@ -1,9 +1,11 @@
 //! `scalecert ladder KIND`: makes ladder files, from transforms or from data.
 
+use super::console::{Answer, Console};
 use crate::bundle::replace;
 use crate::ladder;
 use anyhow::{Result, bail};
 use clap::Subcommand;
+use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
 /// Make a ladder file that claims can name: `scale = { ladder = "FILE", cutoff = … }`.
@@ -92,7 +94,9 @@ impl Data {
     }
 }
 
-pub fn run(arguments: &Arguments) -> Result<u8> {
+pub fn run(arguments: &Arguments, console: &Console) -> Result<Answer> {
+    let mut variances: Vec<Value> = Vec::new();
+    let line = console.line("making the ladder")?;
     let (path, document) = match &arguments.kind {
         Kind::Dct { shape, spatial, output } => (output, dct(shape, *spatial, output)?),
         Kind::Pca { data, output } => {
@@ -103,11 +107,15 @@ pub fn run(arguments: &Arguments) -> Result<u8> {
             for (k, v) in variance.iter().enumerate() {
                 sum += v;
                 if (k + 1).is_power_of_two() {
-                    println!(
-                        "the first {} components have {:.2} % of the variance (estimated)",
-                        k + 1,
-                        100.0 * sum / total
-                    );
+                    let share = sum / total;
+                    let of = k + 1;
+                    line.suspend(|| {
+                        console.say(format!(
+                            "the first {of} components have {:.2} % of the variance (estimated)",
+                            100.0 * share
+                        ));
+                    });
+                    variances.push(json!({ "components": of, "variance_estimated": share }));
                 }
             }
             let made = data.describe("pca: principal components", &x);
@@ -131,8 +139,13 @@ pub fn run(arguments: &Arguments) -> Result<u8> {
         }
     };
     replace(path, document.to_string().as_bytes())?;
-    println!("wrote {}", path.display());
-    Ok(0)
+    line.finish_and_clear();
+    console.say(format!("wrote {}", path.display()));
+    let mut json = json!({ "ladder": path.display().to_string() });
+    if !variances.is_empty() {
+        json["variance"] = variances.into();
+    }
+    Answer::new(0, json)
 }
 
 fn dct(shape: &[usize], spatial: Option<usize>, output: &Path) -> Result<toml_edit::DocumentMut> {

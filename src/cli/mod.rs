@@ -3,6 +3,7 @@
 mod chain;
 mod coarsen;
 mod completions;
+mod console;
 mod dial;
 mod explain;
 mod flow;
@@ -27,6 +28,8 @@ const BAD_INPUT: u8 = 2;
 struct Arguments {
     #[command(subcommand)]
     command: Command,
+    #[command(flatten)]
+    console: console::Console,
 }
 
 #[derive(Subcommand)]
@@ -50,28 +53,23 @@ enum Command {
 
 /// Runs the program; returns its exit code.
 pub fn run() -> ExitCode {
-    let outcome = match Arguments::parse().command {
-        Command::Init(arguments) => init::run(&arguments),
-        Command::Prove(arguments) => prove::run(&arguments),
-        Command::Dial(arguments) => dial::run(&arguments),
-        Command::Flow(arguments) => flow::run(&arguments),
-        Command::Chain(arguments) => chain::run(&arguments),
-        Command::Coarsen(arguments) => coarsen::run(&arguments),
-        Command::Report(arguments) => report::run(&arguments),
-        Command::Plot(arguments) => plot::run(&arguments),
-        Command::Ladder(arguments) => ladder::run(&arguments),
-        Command::Sign(arguments) => sign::run(&arguments),
-        Command::Inspect(arguments) => inspect::run(&arguments),
-        Command::Explain(arguments) => explain::run(&arguments),
-        Command::Instances(arguments) => instances::run(&arguments),
-        Command::Completions(arguments) => completions::completions(&arguments),
-        Command::Man(arguments) => completions::man(&arguments),
+    let Arguments { command, console } = Arguments::parse();
+    let outcome = match command {
+        Command::Init(arguments) => init::run(&arguments, &console),
+        Command::Prove(arguments) => prove::run(&arguments, &console),
+        Command::Dial(arguments) => dial::run(&arguments, &console),
+        Command::Flow(arguments) => flow::run(&arguments, &console),
+        Command::Chain(arguments) => chain::run(&arguments, &console),
+        Command::Coarsen(arguments) => coarsen::run(&arguments, &console),
+        Command::Report(arguments) => report::run(&arguments, &console),
+        Command::Plot(arguments) => plot::run(&arguments, &console),
+        Command::Ladder(arguments) => ladder::run(&arguments, &console),
+        Command::Sign(arguments) => sign::run(&arguments, &console),
+        Command::Inspect(arguments) => inspect::run(&arguments, &console),
+        Command::Explain(arguments) => explain::run(&arguments, &console),
+        Command::Instances(arguments) => instances::run(&arguments, &console),
+        Command::Completions(arguments) => completions::completions(&arguments, &console),
+        Command::Man(arguments) => completions::man(&arguments, &console),
     };
-    match outcome {
-        Ok(code) => ExitCode::from(code),
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::from(BAD_INPUT)
-        }
-    }
+    ExitCode::from(console.answer(outcome))
 }

@@ -1,10 +1,12 @@
 //! `scalecert plot FILES… -o FOLDER`: the pictures of a report as SVG files.
 
+use super::console::{Answer, Console};
 use super::report::{Shown, sections};
 use crate::bundle::replace;
 use crate::report::page::Section;
 use crate::report::picture::{brackets, curves, heat_map, of_dial};
 use anyhow::{Context, Result, bail};
+use serde_json::json;
 use std::path::PathBuf;
 
 /// Write the pictures of a report as SVG files: brackets and curves of a dial, the heat map of a flow.
@@ -19,28 +21,30 @@ pub struct Arguments {
     output: PathBuf,
 }
 
-pub fn run(arguments: &Arguments) -> Result<u8> {
+pub fn run(arguments: &Arguments, console: &Console) -> Result<Answer> {
     let mut pictures: Vec<(String, String)> = Vec::new();
-    for section in &sections(&arguments.shown)? {
+    for section in &sections(&arguments.shown, console)? {
         pictures.extend(of_section(section)?);
     }
     let folder = &arguments.output;
     if folder.extension().is_some_and(|e| e == "svg") {
         let Some((_, picture)) = pictures.into_iter().next() else { bail!("these claims have nothing to draw") };
         replace(folder, picture.as_bytes())?;
-        println!("wrote {}", folder.display());
-        return Ok(0);
+        console.say(format!("wrote {}", folder.display()));
+        return Answer::new(0, json!({ "pictures": [folder.display().to_string()] }));
     }
     if pictures.is_empty() {
         bail!("these claims have nothing to draw");
     }
     std::fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
+    let mut written = Vec::new();
     for (name, picture) in pictures {
         let path = folder.join(name);
         replace(&path, picture.as_bytes())?;
-        println!("wrote {}", path.display());
+        console.say(format!("wrote {}", path.display()));
+        written.push(path.display().to_string());
     }
-    Ok(0)
+    Answer::new(0, json!({ "pictures": written }))
 }
 
 /// File names and pictures: of a dial at every amplitude, or of a flow.

@@ -1,25 +1,25 @@
 //! `scalecert prove CLAIM`: certify or refute, and write the certificate.
 
+use super::console::{self, Answer, Console, number, status_cell};
 use crate::bundle;
-use crate::graph::float;
+use crate::journal::Journal;
 use crate::prove::{Choice, Config, INTERRUPTED, Method, Outcome, Status};
 use crate::relax::slopes;
 use crate::search::attack;
 use crate::search::branch::Progress;
-use anyhow::{Result, bail};
-use comfy_table::Table;
-use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
-use indicatif::{ProgressBar, ProgressStyle};
+use anyhow::{Context, Result, bail};
+use comfy_table::Cell;
 use scalecheck::claim::Property;
-use scalecheck::number::{Rational, approximate};
+use scalecheck::number::approximate;
 use scalecheck::verify::{Config as CheckConfig, Statement};
 use serde_json::{Value, json};
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// Certify or refute a claim; writes a certificate that `scalecheck` verifies.
+/// Certify or refute a claim; writes a certificate that `scalecheck` verifies. Ctrl-C ends the search with what is known by
+/// then; the same command goes on with the rows that are left.
 ///
 /// Exit codes: 0 every row certified (some row, for `reaches`), 10 some row refuted, 20 some row unknown, 2 bad input.
 #[derive(clap::Args)]
@@ -48,12 +48,9 @@ pub struct Arguments {
     /// Seed of the attack's random starts.
     #[arg(long, default_value_t = attack::Config::default().seed)]
     seed: u64,
-    /// Print one JSON object.
-    #[arg(long)]
-    json: bool,
 }
 
-pub fn run(arguments: &Arguments) -> Result<u8> {
+pub fn run(arguments: &Arguments, console: &Console) -> Result<Answer> {
     let started = Instant::now();
     let (statement, about) = match (&arguments.claim, &arguments.model, &arguments.property) {
         (Some(claim), model, None) => (Statement::load(claim, model.as_deref())?, claim),
@@ -67,44 +64,69 @@ pub fn run(arguments: &Arguments) -> Result<u8> {
         slopes: slopes::Config::default(),
         check: CheckConfig::default(),
     };
-    let bar = progress(statement.claim().rows().len() * statement.claim().settings.len())?;
-    // The first interruption ends the search with what is known; a second one ends the program.
-    let interrupted = || {
-        if INTERRUPTED.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
-        }
-    };
-    ctrlc::set_handler(interrupted)?;
-    let search = search_line();
-    let told = |p: Progress| {
-        search.set_message(format!("{} cases, {} open, worst bound {:.4}", p.cases, p.open, p.worst));
-    };
-    let outcomes = bundle::prove_rows(&statement, &config, &told, || bar.inc(1))?;
-    bar.finish_and_clear();
-    search.finish_and_clear();
     let path = arguments.output.clone().unwrap_or_else(|| about.with_extension("cert.json"));
+    let partial = PathBuf::from(format!("{}.partial", path.display()));
+    let all = statement.claim().rows().len() * statement.claim().settings.len();
+    // A single row has nothing to go on from.
+    let journal = if all > 1 { Some(Journal::open(&partial, &described(&statement, &config))?) } else { None };
+    let resumed = journal.as_ref().map_or(0, Journal::left);
+    if resumed > 0 {
+        console.say(format!("{resumed} of {all} rows are known from {}", partial.display()));
+    }
+    // The first interruption ends the search with what is known; a second one ends the program.
+    let interrupt = || {
+        if INTERRUPTED.swap(true, Ordering::Relaxed) {
+            std::process::exit(console::INTERRUPTED);
+        }
+        eprintln!("\ninterrupted; ending with what is known");
+    };
+    ctrlc::set_handler(interrupt)?;
+    let bar = console.bar(all, "rows")?;
+    let line = if all > 1 { bar.clone() } else { console.line("attacking, then bounding")? };
+    let told = |p: Progress| {
+        line.set_message(format!("{} cases, {} open, worst bound {:.4}", p.cases, p.open, p.worst));
+    };
+    let journal = journal.map(Mutex::new);
+    let outcomes = bundle::resume_rows(&statement, &config, journal.as_ref(), &told, || bar.inc(1))?;
+    bar.finish_and_clear();
+    line.finish_and_clear();
+    let checking = console.line("checking")?;
     let path = match bundle::certificate(&statement, &outcomes) {
         Some(certificate) => {
-            bundle::write(&path, &certificate, &statement)?;
+            bundle::write(&path, &certificate, &statement, resumed == 0)?;
             Some(path.as_path())
         }
         None => None,
     };
-    if arguments.json {
-        println!("{}", as_json(&statement, &outcomes, path));
-    } else {
-        print_table(
-            &statement,
-            &outcomes,
-            path,
-            about,
-            arguments.model.as_deref().filter(|_| arguments.property.is_some()),
-        );
-        let unknown = outcomes.iter().any(|outcome| outcome.status == Status::Unknown);
-        if unknown && arguments.method == Choice::Auto && arguments.timeout.is_none() {
-            println!("--timeout SECONDS splits what is unknown into cases");
-        }
+    checking.finish_and_clear();
+    let interrupted = INTERRUPTED.load(Ordering::Relaxed);
+    if journal.is_some() && !interrupted {
+        std::fs::remove_file(&partial).with_context(|| format!("cannot remove {}", partial.display()))?;
     }
+    let model = arguments.model.as_deref().filter(|_| arguments.property.is_some());
+    print_table(&statement, &outcomes, path, about, model, console);
+    let unknown = outcomes.iter().any(|outcome| outcome.status == Status::Unknown);
+    if interrupted && journal.is_some() {
+        console.say(format!("interrupted: the same command goes on from {}", partial.display()));
+    } else if interrupted {
+        console.say("interrupted");
+    } else if unknown && arguments.method == Choice::Auto && arguments.timeout.is_none() {
+        console.say("--timeout SECONDS splits what is unknown into cases");
+    }
+    let mut json = as_json(&statement, &outcomes, path);
+    json["interrupted"] = interrupted.into();
+    Answer::new(exit_code(&statement, &outcomes), json)
+}
+
+/// What a journal is about: other files, or another way of working, and it is of no use. More time finds the same.
+fn described(statement: &Statement, config: &Config) -> String {
+    let header = statement.header(env!("CARGO_PKG_VERSION"));
+    let config = Config { deadline: None, ..*config };
+    format!("{:?}", (&header.claim, &header.model, &header.data, &header.generator, config))
+}
+
+/// 0 if every setting is certified, 10 if one is refuted, 20 if one is unknown.
+fn exit_code(statement: &Statement, outcomes: &[Outcome]) -> u8 {
     let statuses = statement.claim().settings.iter().enumerate().map(|(i, setting)| {
         let of: Vec<Status> = outcomes.iter().filter(|o| o.setting == i).map(|o| o.status).collect();
         match setting.property {
@@ -116,11 +138,11 @@ pub fn run(arguments: &Arguments) -> Result<u8> {
         }
     });
     let statuses: Vec<Status> = statuses.collect();
-    Ok(match () {
+    match () {
         () if statuses.contains(&Status::Refuted) => 10,
         () if statuses.contains(&Status::Unknown) => 20,
         () => 0,
-    })
+    }
 }
 
 /// When a work that has so many seconds is to end.
@@ -130,29 +152,6 @@ pub fn deadline(started: Instant, seconds: Option<f64>) -> Result<Option<Instant
         Some(Err(_)) => bail!("--timeout needs a number of seconds that is not negative"),
         None => Ok(None),
     }
-}
-
-/// A line on the terminal that says how far branch and bound is; hidden elsewhere.
-fn search_line() -> ProgressBar {
-    if !std::io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let line = ProgressBar::new_spinner();
-    if let Ok(style) = ProgressStyle::with_template("{elapsed} {msg}") {
-        line.set_style(style);
-    }
-    line
-}
-
-/// A bar on the terminal that counts rows; hidden elsewhere, and for a single row.
-pub fn progress(rows: usize) -> Result<ProgressBar> {
-    if rows < 2 || !std::io::stderr().is_terminal() {
-        return Ok(ProgressBar::hidden());
-    }
-    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} rows, {eta} left")?;
-    let bar = ProgressBar::new(rows as u64).with_style(style);
-    bar.enable_steady_tick(Duration::from_millis(200));
-    Ok(bar)
 }
 
 /// What the numbers of this claim measure.
@@ -171,6 +170,7 @@ pub fn print_table(
     path: Option<&Path>,
     claim: &Path,
     model: Option<&Path>,
+    console: &Console,
 ) {
     let settings = &statement.claim().settings;
     let methods: Vec<Method> = {
@@ -179,15 +179,12 @@ pub fn print_table(
         all.dedup();
         all
     };
-    let mut table = Table::new();
-    table.load_style(UTF8_HORIZONTAL_ONLY);
     let several = settings.len() > 1;
     // A property has no measure: it is decided or not.
     let measured = settings.iter().any(|s| s.property != Property::Unsafe);
-    let attack = measured.then(|| "attacked".to_owned());
-    let header = several.then(|| "setting".to_owned()).into_iter().chain(["row".to_owned()]).chain(attack);
-    let header = header.chain(methods.iter().map(|m| format!("proven, {}", name(*m)))).chain(["status".to_owned()]);
-    table.set_header(header);
+    let proven: Vec<String> = methods.iter().map(|m| format!("proven, {}", name(*m))).collect();
+    let header = several.then_some("setting").into_iter().chain(["row"]).chain(measured.then_some("attacked"));
+    let mut table = console.table(header.chain(proven.iter().map(String::as_str)).chain(["status"]));
     for outcome in outcomes {
         let proven = |method: &Method| {
             let found = outcome.proven.iter().find(|(m, _)| m == method);
@@ -196,10 +193,10 @@ pub fn print_table(
         let cells = several.then(|| outcome.setting.to_string()).into_iter().chain([outcome.row.to_string()]);
         let attacked = outcome.attacked.as_ref().map_or_else(String::new, |(reach, _)| approximate(reach));
         let cells = cells.chain(measured.then_some(attacked)).chain(methods.iter().map(proven));
-        table.add_row(cells.chain([format!("{:?}", outcome.status).to_lowercase()]));
+        table.add_row(cells.map(Cell::new).chain([status_cell(&word(outcome.status))]));
     }
-    println!("{}.\n", scalecheck::describe::describe(statement.claim()).trim_end_matches('.'));
-    println!("{table}");
+    console.say(format!("{}.\n", scalecheck::describe::describe(statement.claim()).trim_end_matches('.')));
+    console.say(table.to_string());
     let mut shown: Vec<&str> = Vec::new();
     for property in settings.iter().map(|s| &s.property).filter(|p| **p != Property::Unsafe) {
         if !shown.contains(&measure(property)) {
@@ -208,7 +205,8 @@ pub fn print_table(
                 Property::Tolerance(_) | Property::Reaches(_) => "attacked ≤ truth ≤ proven",
                 Property::Winner | Property::Unsafe => "proven ≤ truth ≤ attacked",
             };
-            println!("{side}: the {}; attacks are evaluated and proofs checked exactly.", measure(property));
+            let measure = measure(property);
+            console.say(format!("{side}: the {measure}; attacks are evaluated and proofs checked exactly."));
         }
     }
     for method in [Method::Interval, Method::Crown, Method::Alpha, Method::Lp, Method::Branch] {
@@ -216,35 +214,35 @@ pub fn print_table(
         rows.sort_unstable();
         rows.dedup();
         if !rows.is_empty() {
-            println!(
-                "{} was left out, being too large, not applicable or given up, for the rows {rows:?}",
-                name(method)
-            );
+            let method = name(method);
+            console.say(format!(
+                "{method} was left out, being too large, not applicable or given up, for the rows {rows:?}"
+            ));
         }
     }
-    let count = |status| outcomes.iter().filter(|o| o.status == status).count();
-    println!(
-        "{} certified, {} refuted, {} unknown",
-        count(Status::Certified),
-        count(Status::Refuted),
-        count(Status::Unknown)
-    );
-    match path {
-        Some(path) => {
-            println!("wrote {}", path.display());
-            match model {
-                // Without a claim file, model and property are what was asked.
-                Some(model) => println!(
-                    "check it: scalecheck verify --model {} --property {} {}",
-                    model.display(),
-                    claim.display(),
-                    path.display()
-                ),
-                None => println!("check it: scalecheck verify {} {}", claim.display(), path.display()),
-            }
+    let count = |status| {
+        let count = outcomes.iter().filter(|o| o.status == status).count();
+        format!("{count} {}", console::status(&word(status)))
+    };
+    let counts = [Status::Certified, Status::Refuted, Status::Unknown].map(count);
+    console.say(counts.join(", "));
+    let Some(path) = path else {
+        console.say("no answer was found, so no certificate was written");
+        return;
+    };
+    let (path, claim) = (path.display(), claim.display());
+    console.say(format!("wrote {path}"));
+    console.say(match model {
+        // Without a claim file, model and property are what was asked.
+        Some(model) => {
+            format!("check it: scalecheck verify --model {} --property {claim} {path}", model.display())
         }
-        None => println!("no answer was found, so no certificate was written"),
-    }
+        None => format!("check it: scalecheck verify {claim} {path}"),
+    });
+}
+
+fn word(status: Status) -> String {
+    format!("{status:?}").to_lowercase()
 }
 
 fn name(method: Method) -> &'static str {
@@ -257,8 +255,8 @@ fn name(method: Method) -> &'static str {
     }
 }
 
-fn as_json(statement: &Statement, outcomes: &[Outcome], path: Option<&Path>) -> Value {
-    let number = |x: &Rational| json!({ "exact": x.to_string(), "approximate": float(x) });
+/// What was found, row by row.
+pub fn as_json(statement: &Statement, outcomes: &[Outcome], path: Option<&Path>) -> Value {
     let rows: Vec<Value> = outcomes
         .iter()
         .map(|o| {

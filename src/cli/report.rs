@@ -1,6 +1,6 @@
 //! `scalecert report FILES… -o report.html`: what was proven, as a page for people.
 
-use super::prove::progress;
+use super::console::{Answer, Console, status};
 use crate::bundle::replace;
 use crate::report::dial::dial;
 use crate::report::flow::flow;
@@ -12,6 +12,7 @@ use crate::search::attack;
 use anyhow::{Context, Result, bail};
 use num::Signed;
 use scalecheck::number::parse_rational;
+use serde_json::{Value, json};
 use std::path::PathBuf;
 
 /// Make one HTML file, which needs no network, of what claims and their certificates prove: the exact checker runs on them
@@ -45,18 +46,21 @@ pub struct Shown {
     starts: usize,
 }
 
-pub fn run(arguments: &Arguments) -> Result<u8> {
-    let sections = sections(&arguments.shown)?;
+pub fn run(arguments: &Arguments, console: &Console) -> Result<Answer> {
+    let sections = sections(&arguments.shown, console)?;
     replace(&arguments.output, page(&sections)?.as_bytes())?;
+    let mut claims: Vec<Value> = Vec::new();
     for section in &sections {
-        println!("{:9} {}", section.pair.report.verdict().word(), section.pair.claim_file.display());
+        let (verdict, claim) = (section.pair.report.verdict().word(), section.pair.claim_file.display());
+        console.say(format!("{}{:width$} {claim}", status(verdict), "", width = 9_usize.saturating_sub(verdict.len())));
+        claims.push(json!({ "claim": claim.to_string(), "verdict": verdict }));
     }
-    println!("wrote {}", arguments.output.display());
-    Ok(0)
+    console.say(format!("wrote {}", arguments.output.display()));
+    Answer::new(0, json!({ "report": arguments.output.display().to_string(), "claims": claims }))
 }
 
 /// Reads, checks and measures what is to be shown.
-pub fn sections(shown: &Shown) -> Result<Vec<Section>> {
+pub fn sections(shown: &Shown, console: &Console) -> Result<Vec<Section>> {
     let tolerance = shown.tolerance.as_ref().map(|text| {
         let number = parse_rational(text).filter(|t| !t.is_negative());
         number.with_context(|| format!("--tolerance {text}: an exact number such as 1/2 or 0.1 is needed"))
@@ -71,8 +75,10 @@ pub fn sections(shown: &Shown) -> Result<Vec<Section>> {
         }
     };
     let config = attack::Config { starts: shown.starts, ..attack::Config::default() };
+    let line = console.line("checking")?;
     let pairs = pairs(&shown.files)?;
-    let bar = progress(pairs.iter().map(count).sum())?;
+    line.finish_and_clear();
+    let bar = console.bar(pairs.iter().map(count).sum(), "rows")?;
     let mut sections = Vec::new();
     for pair in pairs {
         let points = measure(&pair, &config, &|| bar.inc(1))?;

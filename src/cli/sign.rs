@@ -1,9 +1,11 @@
 //! `scalecert sign`: Ed25519 signatures over certificates and policies, in the format of minisign.
 
+use super::console::{Answer, Console};
 use crate::bundle::replace;
 use anyhow::{Context, Result, bail};
 use minisign::{KeyPair, SecretKey, SecretKeyBox};
 use scalecheck::verify::read;
+use serde_json::json;
 use std::io::{Cursor, Write};
 use std::path::{Path, PathBuf};
 
@@ -27,13 +29,14 @@ pub struct Arguments {
     new_key: Option<PathBuf>,
 }
 
-pub fn run(arguments: &Arguments) -> Result<u8> {
+pub fn run(arguments: &Arguments, console: &Console) -> Result<Answer> {
     let password = std::env::var(PASSWORD).ok().filter(|password| !password.is_empty());
     if let Some(path) = &arguments.new_key {
-        return new_key(path, password);
+        return new_key(path, password, console);
     }
     let path = arguments.key.as_deref().context("--key is needed")?;
     let key = secret_key(path, password)?;
+    let mut signatures = Vec::new();
     for file in &arguments.files {
         let bytes = read(file)?;
         let about = format!("file:{}", file.file_name().unwrap_or_default().to_string_lossy());
@@ -42,9 +45,10 @@ pub fn run(arguments: &Arguments) -> Result<u8> {
         let mut beside = file.clone().into_os_string();
         beside.push(".minisig");
         replace(Path::new(&beside), signature.into_string().as_bytes())?;
-        println!("wrote {}", beside.display());
+        console.say(format!("wrote {}", beside.display()));
+        signatures.push(beside.display().to_string());
     }
-    Ok(0)
+    Answer::new(0, json!({ "signatures": signatures }))
 }
 
 fn secret_key(path: &Path, password: Option<String>) -> Result<SecretKey> {
@@ -60,7 +64,7 @@ fn secret_key(path: &Path, password: Option<String>) -> Result<SecretKey> {
     parsed(&text)?.into_secret_key(password).with_context(place)
 }
 
-fn new_key(path: &Path, password: Option<String>) -> Result<u8> {
+fn new_key(path: &Path, password: Option<String>, console: &Console) -> Result<Answer> {
     let mut public = path.as_os_str().to_owned();
     public.push(".pub");
     let public = PathBuf::from(public);
@@ -72,12 +76,17 @@ fn new_key(path: &Path, password: Option<String>) -> Result<u8> {
     let secret = pair.sk.to_box(Some("secret key of scalecert sign"))?.into_string();
     create(path, &secret, true)?;
     create(&public, &pair.pk.to_box()?.into_string(), false)?;
-    println!("wrote {} and {}", path.display(), public.display());
-    println!("public key, for a policy: {}", pair.pk.to_base64());
+    console.say(format!("wrote {} and {}", path.display(), public.display()));
+    console.say(format!("public key, for a policy: {}", pair.pk.to_base64()));
     if !encrypted {
-        println!("the secret key is not encrypted; with a password in {PASSWORD} it would be");
+        console.say(format!("the secret key is not encrypted; with a password in {PASSWORD} it would be"));
     }
-    Ok(0)
+    let (secret, public) = (path.display().to_string(), public.display().to_string());
+    let key = pair.pk.to_base64();
+    Answer::new(
+        0,
+        json!({ "secret_key": secret, "encrypted": encrypted, "public_key_file": public, "public_key": key }),
+    )
 }
 
 /// Writes a file that must not exist yet, for its owner alone if it is secret.

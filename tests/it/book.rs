@@ -1,23 +1,41 @@
-//! Every command of the book in `docs/`, run in order, a page in a folder of its own.
+//! Every command of the README and of the book in `docs/`, run in order, a page in a folder of its own; and what the README
+//! says that they print.
 
 use crate::support::{folder, root};
 use std::path::Path;
 use std::process::Command;
 
-/// The shell commands of a page: the blocks that are marked `sh`, in lists as well.
-fn commands(text: &str) -> String {
-    let (mut script, mut inside) = (String::new(), None);
-    for line in text.lines() {
+/// A code block of a page: its language and its lines.
+struct Block {
+    language: String,
+    text: String,
+}
+
+/// The code blocks of a page, in lists as well.
+fn blocks(page: &str) -> Vec<Block> {
+    let (mut blocks, mut inside) = (Vec::new(), None);
+    for line in page.lines() {
         let bare = line.trim_start();
-        match inside {
-            None if bare == "```sh" => inside = Some(line.len() - bare.len()),
-            Some(_) if bare == "```" => inside = None,
-            Some(indent) => script += &format!("{}\n", line.get(indent..).unwrap_or_default()),
-            None => {}
+        match (inside, bare.strip_prefix("```")) {
+            (None, Some(language)) => {
+                inside = Some(line.len() - bare.len());
+                blocks.push(Block { language: language.to_owned(), text: String::new() });
+            }
+            (Some(_), Some(_)) => inside = None,
+            (Some(indent), None) => {
+                let block = blocks.last_mut().expect("a block that was opened");
+                block.text += &format!("{}\n", line.get(indent..).unwrap_or_default());
+            }
+            (None, None) => {}
         }
     }
     assert!(inside.is_none(), "a block is not closed");
-    script
+    blocks
+}
+
+/// The shell commands of a page: the blocks that are marked `sh`.
+fn commands(page: &str) -> String {
+    blocks(page).into_iter().filter(|block| block.language == "sh").map(|block| block.text).collect()
 }
 
 /// Copies what the page's commands read; they may change it.
@@ -33,26 +51,93 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-fn run(page: &str) {
-    let text = std::fs::read_to_string(root().join("docs").join(page)).expect("the page is there");
-    let script = commands(&text);
-    assert!(!script.is_empty(), "{page} has no commands");
+/// A folder with all that commands of the project's texts read.
+fn prepared() -> tempfile::TempDir {
     let folder = folder();
-    for part in ["models", "specs/claims", "specs/ladders", "specs/worked-example", "certificates"] {
+    for part in ["models", "specs/claims", "specs/ladders", "specs/policies", "specs/worked-example", "certificates"] {
         copy(&root().join(part), &folder.path().join(part));
     }
+    folder
+}
+
+/// Runs a script in the folder; what it printed.
+fn bash(name: &str, script: &str, folder: &Path) -> String {
     let programs = Path::new(env!("CARGO_BIN_EXE_scalecert")).parent().expect("a folder");
     let checker = programs.join("scalecheck");
     assert!(checker.exists(), "{} is missing: test the whole workspace", checker.display());
     let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap_or_default());
     let output = Command::new("bash")
-        .args(["-euo", "pipefail", "-c", &script])
+        .args(["-euo", "pipefail", "-c", script])
         .env("PATH", path)
-        .current_dir(folder.path())
+        .current_dir(folder)
         .output()
         .expect("bash runs");
-    let said = [output.stdout, output.stderr].concat();
-    assert!(output.status.success(), "{page}: {}", String::from_utf8_lossy(&said));
+    let said = String::from_utf8_lossy(&[&output.stdout[..], &output.stderr].concat()).into_owned();
+    assert!(output.status.success(), "{name}: {said}");
+    said
+}
+
+fn run(page: &str) {
+    let text = std::fs::read_to_string(root().join("docs").join(page)).expect("the page is there");
+    let script = commands(&text);
+    assert!(!script.is_empty(), "{page} has no commands");
+    bash(page, &script, prepared().path());
+}
+
+/// Lines that build programs, which CI runs by themselves; here the programs are built.
+const BUILDS: [&str; 3] = [
+    "cargo test --release --workspace",
+    "cargo install --path . && cargo install --path checker",
+    "cargo build --release --workspace",
+];
+
+/// The README's commands, with what they print where a block of text follows, and its claim.
+#[test]
+fn readme() {
+    let page = std::fs::read_to_string(root().join("README.md")).expect("the README is there");
+    let folder = prepared();
+    let put = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).expect("a writable folder");
+    // What a reader has besides: a model, inputs, and a benchmark.
+    copy_file("models/digits-mlp.onnx", &folder.path().join("model.onnx"));
+    copy_file("models/digits-test.csv", &folder.path().join("inputs.csv"));
+    std::fs::create_dir(folder.path().join("benchmark")).expect("a writable folder");
+    copy_file("models/digits-mlp.onnx", &folder.path().join("benchmark/model.onnx"));
+    copy_file("specs/claims/digits-property.vnnlib", &folder.path().join("benchmark/property.vnnlib"));
+    put("benchmark/instances.csv", "model.onnx,property.vnnlib,10\n");
+    let (mut said, mut built, mut claims, mut shown) = (String::new(), Vec::new(), 0, 0);
+    for Block { language, text } in blocks(&page) {
+        match language.as_str() {
+            "sh" => {
+                let is_build = |line: &&str| BUILDS.contains(line);
+                built.extend(text.lines().filter(is_build).map(str::to_owned));
+                let rest: Vec<&str> = text.lines().filter(|line| !is_build(line)).collect();
+                let script = rest.join("\n").replace("cargo run --release -p scalecheck --", "scalecheck");
+                let script = script.replace("cargo run --release --", "scalecert").replace("target/release/", "");
+                let script = script.replace("FOLDER…", "benchmark").replace(" DIR", " kept");
+                said = bash("README.md", &script, folder.path());
+            }
+            "text" => {
+                let mut printed = said.lines().map(str::trim_end);
+                for line in text.lines().map(str::trim_end).filter(|line| line.trim() != "…") {
+                    assert!(printed.any(|other| other == line), "not printed, or not in this order: {line}\n{said}");
+                    shown += 1;
+                }
+            }
+            "toml" => {
+                put("own.toml", &text);
+                // Whatever is found about these rows, the claim is understood.
+                bash("README.md", "scalecert prove own.toml || [ $? -ne 2 ]", folder.path());
+                claims += 1;
+            }
+            other => panic!("a block of `{other}`, which no test knows"),
+        }
+    }
+    assert_eq!(built, BUILDS);
+    assert!(claims > 0 && shown > 20, "{claims} claims, {shown} lines");
+}
+
+fn copy_file(from: &str, to: &Path) {
+    std::fs::copy(root().join(from), to).expect("a file that can be copied");
 }
 
 #[test]

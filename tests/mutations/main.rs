@@ -61,6 +61,8 @@ struct Campaign {
     /// What the prover finds of a question, by the digests of its files.
     attacked: Mutex<HashMap<Vec<String>, Arc<Attacked>>>,
     slowest: AtomicU64,
+    /// The last steps of the peak of memory, and what was worked on then.
+    growth: Mutex<Vec<String>>,
     done: AtomicBool,
 }
 
@@ -123,7 +125,8 @@ fn no_mutation_breaks_the_checker_or_makes_it_say_what_is_false() {
     );
     assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures.join("\n"));
     if let (Some(memory), None) = (memory, only) {
-        assert!(memory <= MEMORY, "the campaign needed {memory} KiB at its peak");
+        let growth = campaign.growth.into_inner().unwrap();
+        assert!(memory <= MEMORY, "the campaign needed {memory} KiB at its peak:\n{}", growth.join("\n"));
     }
     if only.is_none() {
         // A campaign that only ever meets one error, or in which nothing is verified, tests nothing.
@@ -187,6 +190,14 @@ impl Campaign {
         }
     }
 
+    /// Notes a step of the peak of memory while something was worked on; by other workers as well, perhaps.
+    fn grown(&self, before: Option<u64>, what: impl FnOnce() -> String) {
+        let Some((before, now)) = before.zip(peak_memory()) else { return };
+        if now > before + (1 << 15) {
+            self.growth.lock().unwrap().push(format!("{before} to {now} KiB: {}", what()));
+        }
+    }
+
     /// One mutation: its files, the check, and what is held against its answer.
     fn mutation(&self, n: u64, worker: usize, bases: &[Base], folder: &Path, start: Instant) {
         let mut random = SmallRng::seed_from_u64(self.seed ^ n.wrapping_mul(0x9e37_79b9_7f4a_7c15));
@@ -198,9 +209,10 @@ impl Campaign {
         let (number, since) = &self.checking[worker];
         number.store(n, Ordering::Relaxed);
         since.store(1 + start.elapsed().as_millis() as u64, Ordering::Relaxed);
-        let begun = Instant::now();
+        let (begun, memory) = (Instant::now(), peak_memory());
         let checked = caught(|| check(folder));
         let mut took = begun.elapsed();
+        self.grown(memory, || format!("the check of mutation {n}, {}", base.name));
         since.store(0, Ordering::Relaxed);
         // A machine that does other work may hold up a check; the fastest of three counts.
         for _ in 0..if took > LIMIT { 2 } else { 0 } {
@@ -233,8 +245,10 @@ impl Campaign {
             return failed("VERIFIED, and the claim is false");
         }
         since.store(1 + start.elapsed().as_millis() as u64, Ordering::Relaxed);
+        let memory = peak_memory();
         let contradicted = caught(|| self.contradicted(&statement, &report));
         since.store(0, Ordering::Relaxed);
+        self.grown(memory, || format!("the attack on mutation {n}, {}", base.name));
         match contradicted {
             Ok(None) => {}
             Ok(Some(what)) => failed(&what),
