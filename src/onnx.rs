@@ -285,7 +285,8 @@ impl<'n> Writer<'n> {
             steps.push(Step::new("Gather", Some(places)));
             steps
         };
-        if !linear.weights().is_one() {
+        let all = 0..linear.weights().mantissas().len();
+        if !all.into_iter().all(|k| linear.weights().is_one(k)) {
             let factors = weights(linear)?;
             let shape = if factors.len() == 1 { &[] } else { &node.shape[..] };
             let factors = self.parameter(node, Some(term), shape, &factors);

@@ -197,6 +197,9 @@ pub enum Side {
     Upper,
 }
 
+/// Longest name of a file that a link may give, in bytes.
+const MAX_NAME: usize = 4096;
+
 /// Reads certificate bytes.
 pub fn parse(bytes: &[u8], max_memory: u64) -> Result<Certificate> {
     let malformed = |message: String| error(Code::CertificateFormat, message);
@@ -220,6 +223,10 @@ pub fn parse(bytes: &[u8], max_memory: u64) -> Result<Certificate> {
         let message = || format!("`{digest}` is no SHA-256: 64 lower-case hexadecimal digits are needed");
         ensure(fits, Code::CertificateFormat, message())?;
     }
+    for file in certificate.links.iter().flat_map(|link| [&link.claim.file, &link.certificate.file]) {
+        let message = || format!("a link's file name is longer than {MAX_NAME} bytes");
+        ensure(file.len() <= MAX_NAME, Code::LimitSize, message())?;
+    }
     certificate.answers.iter().try_for_each(Answer::is_one)?;
     Ok(certificate)
 }
@@ -230,7 +237,7 @@ pub fn parse(bytes: &[u8], max_memory: u64) -> Result<Certificate> {
 fn memory(json: &[u8]) -> u64 {
     let cost = |byte: &u8| match byte {
         b',' => 32,
-        b'"' => 20,
+        b'"' => 40,
         b'[' => 48,
         b'{' => 384,
         _ => 4,

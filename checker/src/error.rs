@@ -123,23 +123,26 @@ pub struct Error {
     pub message: String,
 }
 
-/// Most characters of a message.
+/// Most characters of a message, and of a place.
 const MAX_MESSAGE: usize = 2000;
+
+/// The beginning of a text. Many a message repeats what a file says, which may be the whole of it, and so may a place.
+fn cut(mut text: String) -> String {
+    if let Some((end, _)) = text.char_indices().nth(MAX_MESSAGE) {
+        text.truncate(end);
+        text.push('…');
+    }
+    text
+}
 
 impl Error {
     pub fn new(code: Code, place: impl Into<String>, message: impl Into<String>) -> Self {
-        let mut message: String = message.into();
-        // Many a message repeats what a file says, which may be the whole of it.
-        if let Some((end, _)) = message.char_indices().nth(MAX_MESSAGE) {
-            message.truncate(end);
-            message.push('…');
-        }
-        Error { code, place: place.into(), message }
+        Error { code, place: cut(place.into()), message: cut(message.into()) }
     }
 
     /// The same error with an outer place in front, such as the file it was found in.
     pub fn within(mut self, outer: &str) -> Self {
-        self.place = if self.place.is_empty() { outer.into() } else { format!("{outer}: {}", self.place) };
+        self.place = cut(if self.place.is_empty() { outer.into() } else { format!("{outer}: {}", self.place) });
         self
     }
 }

@@ -6,6 +6,7 @@ use crate::weights::Values;
 use num::bigint::BigInt;
 use num::integer::Integer;
 use num::{One, Signed, ToPrimitive, Zero};
+use std::cmp::Ordering;
 use std::sync::OnceLock;
 
 /// A vector of exact numbers `num[i] / (odd · 2^exp)`; `odd` is positive and odd.
@@ -16,6 +17,17 @@ pub struct Exact {
     exp: u64,
     /// `⌊x_i · 2^FINE⌋`, and whether something is left, where it fits; found when it is first asked for.
     fine: OnceLock<Vec<Option<(i128, bool)>>>,
+}
+
+/// The least common multiple. A gcd of long numbers takes far longer than a division, and mostly one divides the other.
+fn common(a: BigInt, b: &BigInt) -> BigInt {
+    if (&a % b).is_zero() {
+        a
+    } else if (b % &a).is_zero() {
+        b.clone()
+    } else {
+        a.lcm(b)
+    }
 }
 
 /// Brackets up to this exponent follow from `fine`.
@@ -38,7 +50,7 @@ impl Exact {
                 (r.denom() >> exp, exp)
             })
             .collect();
-        let odd = parts.iter().fold(BigInt::one(), |l, (o, _)| if o.is_one() { l } else { l.lcm(o) });
+        let odd = parts.iter().fold(BigInt::one(), |l, (o, _)| common(l, o));
         let exp = parts.iter().map(|(_, e)| *e).max().unwrap_or(0);
         let numerator = |(r, (o, e)): (&Rational, &(BigInt, u64))| (r.numer() * (&odd / o)) << (exp - e);
         let num = values.iter().zip(&parts).map(numerator).collect();
@@ -74,7 +86,7 @@ impl Exact {
 
     /// Element-wise sum of two vectors of one length.
     pub fn plus(&self, other: &Exact) -> Exact {
-        let odd = self.odd.lcm(&other.odd);
+        let odd = common(self.odd.clone(), &other.odd);
         let exp = self.exp.max(other.exp);
         let (f, g) = (&odd / &self.odd, &odd / &other.odd);
         let scaled = |x: &BigInt, f: &BigInt, e: u64| {
@@ -149,6 +161,17 @@ impl Exact {
         let scale = terms.iter().fold(BigInt::one(), |l, (_, g)| l.lcm(g.denom()));
         let sum: BigInt = terms.iter().map(|(i, g)| &self.num[*i] * g.numer() * (&scale / g.denom())).sum();
         self.value(sum, &scale)
+    }
+
+    /// How `Σ factor · x_i` compares with a number: without a gcd, which of long denominators takes long.
+    pub fn compare(&self, terms: &[(usize, i64)], with: &Rational) -> Ordering {
+        let sum: BigInt = terms.iter().map(|&(i, factor)| &self.num[i] * factor).sum();
+        (sum * with.denom()).cmp(&((with.numer() * &self.odd) << self.exp))
+    }
+
+    /// Bits of the odd part of the common denominator.
+    pub fn odd_bits(&self) -> u64 {
+        self.odd.bits()
     }
 
     /// ⌊x_i · 2^exp⌋ and ⌈x_i · 2^exp⌉, both clamped to ±`limit`.

@@ -364,7 +364,7 @@ impl<'a> Builder<'a> {
 
     fn is_needed(&self, site: &str, output: usize) -> bool {
         let node = if site == "input" { Some(0) } else { self.network.find(site) };
-        node.is_some_and(|node| self.ancestors(output).get(node) == Some(&true))
+        node.is_some_and(|node| Self::ancestors(self.network, output).get(node) == Some(&true))
     }
 
     /// Where the perturbations enter; their variables become the problem's domain, in the claim's order.
@@ -478,7 +478,7 @@ impl<'a> Builder<'a> {
     }
 
     fn graph(&self, output: usize) -> Result<Problem> {
-        let needed = self.ancestors(output);
+        let needed = Self::ancestors(self.network, output);
         let fixed = self.region.is_some() && !needed[0];
         ensure(!fixed, Code::ClaimTensor, "the output does not depend on the input")?;
         let mut problem = Problem { region: self.region.is_some(), ..Problem::default() };
@@ -619,7 +619,8 @@ impl<'a> Builder<'a> {
             let end = if prefix.is_empty() { Ok(output) } else { other_output(self.setting, other) }?;
             let mut position: Vec<Option<usize>> = vec![None; network.nodes().len()];
             position[0] = Some(input);
-            for (node, tensor) in network.nodes().iter().enumerate().skip(1) {
+            let needed = Self::ancestors(network, end);
+            for (node, tensor) in network.nodes().iter().enumerate().skip(1).filter(|(node, _)| needed[*node]) {
                 let name = format!("{prefix}{}", tensor.name);
                 let push = |problem: &mut Problem, op| {
                     let centre = centres[node].clone();
@@ -692,8 +693,9 @@ impl<'a> Builder<'a> {
         self.push_base(problem, 0, Op::Variables(problem.domain.len() - 1))
     }
 
-    fn ancestors(&self, output: usize) -> Vec<bool> {
-        let nodes = self.network.nodes();
+    /// The tensors of a network that one of them depends on, and that one.
+    fn ancestors(network: &Network, output: usize) -> Vec<bool> {
+        let nodes = network.nodes();
         let mut needed = vec![false; nodes.len()];
         needed[output] = true;
         for node in (0..=output).rev() {

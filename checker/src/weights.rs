@@ -2,7 +2,7 @@
 
 use crate::number::{Rational, bit_length, floor_scaled, scale_by_power_of_two};
 use num::bigint::BigInt;
-use num::{ToPrimitive, Zero};
+use num::{One, ToPrimitive, Zero};
 
 /// `mantissa · 2^exponent`, the exact value of a stored float. The mantissa is odd, or the value is 0 · 2^0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -186,13 +186,23 @@ impl Weights {
         Self::from_dyadic((0..self.mantissas.len()).map(|k| Dyadic::new(up(k), 2 - self.exp)).collect())
     }
 
-    pub fn is_one(&self) -> bool {
-        self.are_zeros_and_ones() && self.mantissas.iter().all(|&m| m == 1)
+    /// True if weight `k` is 1.
+    pub fn is_one(&self, k: usize) -> bool {
+        match u32::try_from(self.exp) {
+            // The mantissa of 1 is the common power of two, unless that is above 1.
+            Ok(exp) if 1_i64.checked_shl(exp) != Some(self.mantissas[k]) => false,
+            _ => self.value(k).is_one(),
+        }
     }
 
-    /// True if every weight is 0 or 1; then the mantissas are these.
-    pub fn are_zeros_and_ones(&self) -> bool {
-        self.exact.is_none() && self.exp == 0 && self.mantissas.iter().all(|&m| m == 0 || m == 1)
+    /// True if weight `k` is 0.
+    pub fn is_zero(&self, k: usize) -> bool {
+        self.mantissas[k] == 0 && self.exact.as_ref().is_none_or(|exact| exact.get(k).is_zero())
+    }
+
+    /// True if some weight is 1.
+    pub fn has_one(&self) -> bool {
+        (0..self.mantissas.len()).any(|k| self.is_one(k))
     }
 }
 

@@ -15,7 +15,7 @@ from problem import Problem, dot, evaluate, winner
 
 LARGEST = 2 ** 29
 # What a byte of the text counts in memory; any other counts four.
-COUNTS = {b"{": 384, b"[": 48, b",": 32, b'"': 20}
+COUNTS = {b"{": 384, b"[": 48, b",": 32, b'"': 40}
 
 
 # ---- the form ----
@@ -566,7 +566,7 @@ class Result:
 class Check:
     """A claim with its certificate."""
 
-    def __init__(self, claim, path, loose=False, above=None, data=None):
+    def __init__(self, claim, path, loose=0, above=None, data=None):
         self.claim, self.loose = claim, loose
         self.depth = above.depth + 1 if above else 0
         self.known = above.known if above else {}     # checks of links, by the SHA-256 of claim and certificate

@@ -938,10 +938,8 @@ class Model:
                     if own is None:
                         own = next(p for p in window if p is not None)
                     places.append(c * plane + own)
-            name = self.out if volume == 1 else f"{self.out}#window{t}"
-            parts.append(self.affine(name, shape, [(x, Map.select(places, prod(x.shape)))]))
-        if volume > 1:
-            self.largest(self.out, parts, True)
+            parts.append(self.affine(f"{self.out}#window{t}", shape, [(x, Map.select(places, prod(x.shape)))]))
+        self.largest(self.out, parts, True)
 
     def reduce(self, o, mean, since):
         self.arity(o, 1, 2 if self.opset >= since else 1)

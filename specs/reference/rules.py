@@ -6,14 +6,15 @@ from math import lcm
 from exact import Fault, ONE, Vector, ZERO, common, nearest16, reduce_vector
 
 SIXTEEN = 1 << 16
-# How much weaker a loose bound is, in parts of the numbers that it is made of: well above what section 5 rounds.
+# How much weaker a loose bound is, and how much stronger a keen one, in parts of the numbers that it is made of: well above what
+# section 5 rounds.
 LOOSE = Fraction(1, 1 << 36)
 
 
 class Case:
     """What is known in a case: bounds of tensors, and the boxes of variables."""
 
-    def __init__(self, problem, loose=False):
+    def __init__(self, problem, loose=0):
         self.problem, self.loose = problem, loose
         self.bounds = {}
         self.limits = {}
@@ -73,7 +74,7 @@ def interval(case, index):
         low, high = change_interval(case, node)
     else:
         low, high = weights_interval(case, node)
-    if case.loose and node.size:
+    if case.loose > 0 and node.size:
         slack = LOOSE * max(max(abs(a), abs(b)) for a, b in zip(low, high))
         low, high = [a - slack for a in low], [b + slack for b in high]
     most = limit(low, high)
@@ -310,7 +311,7 @@ def back_substitution(case, start, function, slopes, multipliers):
                 add(p, Vector([a * s for a, (s, _) in zip(w.items, row)], w.den * SIXTEEN))
         else:
             r += support(case, i, current)
-    return r + LOOSE * slack if case.loose else r
+    return r + case.loose * LOOSE * slack
 
 
 def support(case, index, v):
@@ -442,4 +443,4 @@ def void(case, tensor, element):
     if tensor not in case.bounds:
         return False
     low, high = case.bounds[tensor][0][element], case.bounds[tensor][1][element]
-    return low > high + (LOOSE * max(abs(low), abs(high)) if case.loose else 0)
+    return low > high + (LOOSE * max(abs(low), abs(high)) if case.loose > 0 else 0)

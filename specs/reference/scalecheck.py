@@ -1,15 +1,18 @@
 #!/usr/bin/env python3
 """A second checker of certificates, written from the text of the specification alone.
 
-    python3 scalecheck.py [--loose] CLAIM CERTIFICATE [--model FILE]
+    python3 scalecheck.py [--loose | --keen] CLAIM CERTIFICATE [--model FILE]
     python3 scalecheck.py --model FILE --property FILE CERTIFICATE
 
 The first line is the verdict: VERIFIED, REFUTED, REJECTED, MALFORMED, MISMATCH or LIMIT; for an error its message and
 code follow. Exit codes are 0, 10, 1, 2, 3 and 4. It needs Python 3.11 and nothing else.
 
-It computes with fractions and never rounds a bound, so its bounds are at least as tight as those of calculus.md, section 5: it
-may accept what misses by rounding alone. With --loose every bound is weaker by 2^-36 of the numbers that it is made of, which
-is more than what rounding costs: what is accepted even then does not depend on it. Limits on work are not counted. It is slow.
+It computes with fractions and never rounds a bound. So its bounds are nearly always as tight as those of calculus.md, section 5,
+or tighter, and it may accept what misses by rounding alone. Now and then they are weaker by a hair: the rest of a rounded
+coefficient is charged to what is known of that tensor, and that may be less than what the exact one costs further back. With
+--loose every bound is weaker by 2^-36 of the numbers that it is made of, with --keen stronger, which is more than what rounding
+costs or gains: what is accepted even with --loose does not depend on it, and neither does what is rejected even with --keen.
+A verdict with --keen proves nothing. Limits on work are not counted. It is slow.
 """
 
 import sys
@@ -22,10 +25,10 @@ from certificate import Check
 from claim import Claim
 from exact import EXIT, Fault
 
-USAGE = "scalecheck.py [--loose] CLAIM CERTIFICATE [--model FILE]"
+USAGE = "scalecheck.py [--loose | --keen] CLAIM CERTIFICATE [--model FILE]"
 
 
-def check(claim_path, certificate, model=None, property_path=None, loose=False):
+def check(claim_path, certificate, model=None, property_path=None, loose=0):
     """A check that has been run, with its `verdict_word`. Errors that leave no verdict are raised as Fault."""
     claim = Claim.of_property(model, property_path) if property_path is not None else Claim(claim_path, model)
     run = Check(claim, certificate, loose)
@@ -48,7 +51,7 @@ def report(run):
 
 
 def main(arguments):
-    plain, options, loose = [], {}, False
+    plain, options, loose = [], {}, 0
     rest = list(arguments)
     try:
         while rest:
@@ -57,8 +60,8 @@ def main(arguments):
                 if word in options or not rest:
                     raise Fault("usage", f"{word} is not understood")
                 options[word] = rest.pop(0)
-            elif word == "--loose":
-                loose = True
+            elif word in ("--loose", "--keen"):
+                loose = 1 if word == "--loose" else -1
             elif word.startswith("-"):
                 raise Fault("usage", f"{word} is not understood")
             else:

@@ -115,7 +115,7 @@ pub fn run(arguments: &Arguments, console: &Console) -> Result<Answer> {
     let any = |status: Status| outcomes.iter().any(|outcome| outcome.status == status);
     let certified = outcomes.iter().all(|outcome| outcome.status == Status::Certified);
     if searches {
-        console.say(table.to_string());
+        console.show(&table);
         if !certified {
             console.say("no smaller coarse model was certified within the tolerance; nothing was written");
             return Answer::new(20, json);

@@ -4,7 +4,7 @@
 use crate::graph::float;
 use anyhow::Result;
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
-use comfy_table::{Cell, Color, ContentArrangement, Table};
+use comfy_table::{Cell, Color, ContentArrangement, LineStyle, Table, TableStyle};
 use indicatif::{ProgressBar, ProgressStyle};
 use scalecheck::number::Rational;
 use serde_json::{Value, json};
@@ -16,6 +16,9 @@ use std::time::Duration;
 
 /// Exit code of a command that was interrupted and did not end in order.
 pub const INTERRUPTED: i32 = 130;
+
+/// Lines around the table and under its header; rows stand close.
+const LINES: TableStyle = UTF8_HORIZONTAL_ONLY.row_separator(LineStyle::none());
 
 /// What every command takes.
 #[derive(clap::Args)]
@@ -79,10 +82,15 @@ impl Console {
         if self.closed.get() { super::BAD_INPUT } else { code }
     }
 
+    /// Shows a table.
+    pub fn show(&self, table: &Table) {
+        self.say(table.trim_fmt());
+    }
+
     /// A table that is as wide as the window at most.
     pub fn table<'a>(&self, header: impl IntoIterator<Item = &'a str>) -> Table {
         let mut table = Table::new();
-        table.load_style(UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+        table.load_style(LINES).set_content_arrangement(ContentArrangement::Dynamic);
         table.set_header(header);
         // Whether there are colours is decided in one place, for text and tables.
         if console::colors_enabled() {

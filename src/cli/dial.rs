@@ -94,7 +94,7 @@ pub fn run(arguments: &Arguments, console: &Console) -> Result<Answer> {
     if dials.len() > 1 {
         side_by_side(&dials, console);
     }
-    Answer::new(0, dials.iter().map(Dial::json).collect())
+    Answer::new(0, json!({ "dials": dials.iter().map(Dial::json).collect::<Vec<Value>>() }))
 }
 
 /// One model's dial.
@@ -277,7 +277,7 @@ impl Dial {
         let (name, rows, tolerance) = (&self.name, self.rows, &self.tolerance);
         console
             .say(format!("{name}: the largest change of a coarse output, worst of {rows} rows; tolerance {tolerance}"));
-        console.say(table.to_string());
+        console.show(&table);
         console.say(
             "attacked ≤ truth ≤ certified; attacks are evaluated and proofs checked exactly, shown to six digits.",
         );
@@ -401,7 +401,7 @@ fn side_by_side(dials: &[Dial], console: &Console) {
         table.add_row(cells.into_iter().chain(dials.iter().map(cell)));
     }
     console.say("side by side: certified change and status");
-    console.say(table.to_string());
+    console.show(&table);
 }
 
 /// Curves of what is certified and attacked against the rungs, for every model and amplitude.

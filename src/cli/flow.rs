@@ -97,7 +97,7 @@ pub fn run(arguments: &Arguments, console: &Console) -> Result<Answer> {
         let proven = summary.proven.as_ref().map_or_else(String::new, |p| shown(p, true));
         table.add_row([band.tensor.clone(), band.name(), shown(&summary.attacked, false), proven]);
     }
-    console.say(table.to_string());
+    console.show(&table);
     let rows = base.statement.claim().rows().len();
     console.say(format!("the largest change of any coordinate of the band, worst of {rows} rows;"));
     console.say("both are bounds: the truth lies between. Attacks are evaluated and proofs checked exactly.");

@@ -33,7 +33,7 @@ pub fn run(arguments: &Arguments, console: &Console) -> Result<Answer> {
         }
         table.add_row([node.name.clone(), format!("{:?}", node.shape), node.elements().to_string(), role]);
     }
-    console.say(table.to_string());
+    console.show(&table);
     let tensor = |(i, node): (usize, &Node)| {
         let (kind, entries) = match &node.op {
             Op::Input => ("input", 0),

@@ -112,7 +112,7 @@ pub fn run(arguments: &Arguments, console: &Console) -> Result<Answer> {
     fs::rename(&partial, target).with_context(|| format!("cannot write {}", target.display()))?;
     let of_folder = |folder: usize| all.iter().filter(|ended| ended.folder == folder).collect::<Vec<_>>();
     let sums: Vec<Sum> = (0..arguments.folders.len()).map(|folder| Sum::of(&of_folder(folder))).collect();
-    console.say(summary(&arguments.folders, &sums, console).to_string());
+    console.show(&summary(&arguments.folders, &sums, console));
     console.say(format!("wrote {}", target.display()));
     let wrong = all.iter().filter(|ended| !ended.holds()).count();
     console.say(if wrong > 0 {

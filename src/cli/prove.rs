@@ -196,7 +196,7 @@ pub fn print_table(
         table.add_row(cells.map(Cell::new).chain([status_cell(&word(outcome.status))]));
     }
     console.say(format!("{}.\n", scalecheck::describe::describe(statement.claim()).trim_end_matches('.')));
-    console.say(table.to_string());
+    console.show(&table);
     let mut shown: Vec<&str> = Vec::new();
     for property in settings.iter().map(|s| &s.property).filter(|p| **p != Property::Unsafe) {
         if !shown.contains(&measure(property)) {

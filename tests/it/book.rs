@@ -114,12 +114,19 @@ fn readme() {
                 let script = rest.join("\n").replace("cargo run --release -p scalecheck --", "scalecheck");
                 let script = script.replace("cargo run --release --", "scalecert").replace("target/release/", "");
                 let script = script.replace("FOLDER…", "benchmark").replace(" DIR", " kept");
+                // What is found about a model of one's own may be a refutation.
+                let command = |line: &str| line.split(" #").next().unwrap_or_default().trim_end().to_owned();
+                let ends = |line: &str| if line.contains(" model.toml") { " || [ $? -eq 10 ]\n" } else { "\n" };
+                let script: String = script.lines().map(|line| command(line) + ends(line)).collect();
                 said = bash("README.md", &script, folder.path());
             }
             "text" => {
                 let mut printed = said.lines().map(str::trim_end);
                 for line in text.lines().map(str::trim_end).filter(|line| line.trim() != "…") {
-                    assert!(printed.any(|other| other == line), "not printed, or not in this order: {line}\n{said}");
+                    assert!(
+                        printed.any(|other| alike(line, other)),
+                        "not printed, or not in this order: {line}\n{said}"
+                    );
                     shown += 1;
                 }
             }
@@ -134,6 +141,20 @@ fn readme() {
     }
     assert_eq!(built, BUILDS);
     assert!(claims > 0 && shown > 20, "{claims} claims, {shown} lines");
+}
+
+/// True for the same words; numbers that a search found may differ a little between machines, which fuse or reorder sums.
+fn alike(a: &str, b: &str) -> bool {
+    let number = |word: &str| {
+        let decimal = word.trim_start_matches('≈').split_once('.').map(|_| word.trim_start_matches('≈'));
+        decimal.and_then(|text| text.parse::<f64>().ok())
+    };
+    let same = |(a, b): (&str, &str)| match (number(a), number(b)) {
+        (Some(x), Some(y)) => (x - y).abs() <= 0.05 * x.abs().max(0.1),
+        _ => a == b,
+    };
+    let words = |line: &str| line.split_whitespace().count();
+    words(a) == words(b) && a.split_whitespace().zip(b.split_whitespace()).all(same)
 }
 
 fn copy_file(from: &str, to: &Path) {

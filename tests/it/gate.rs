@@ -225,7 +225,9 @@ fn a_quantised_copy_is_what_takes_the_models_place() {
     let text = std::fs::read_to_string(root().join("specs/policies/release.toml")).expect("the policy");
     let wrong = root().join("specs/policies/wrong.toml");
     // Not a file: only its folder counts.
-    let swapped = text.replace("role = \"replace\"", "role = \"model\"");
+    let original = "original = \"575cdce62cb737b9282264705d589c4aa9db75d747ca8776e817b101f36f60d6\"\n";
+    assert!(text.contains(original));
+    let swapped = text.replace("role = \"replace\"", "role = \"model\"").replace(original, "");
     let policy = gate::Policy::parse(&wrong, swapped.as_bytes()).expect("a policy");
     let failed: Vec<_> = gate::check(&policy, &Config::default()).into_iter().filter_map(|f| f.failure).collect();
     assert_eq!(failed.len(), 1);
@@ -235,6 +237,47 @@ fn a_quantised_copy_is_what_takes_the_models_place() {
     let failed: Vec<_> = gate::check(&policy, &Config::default()).into_iter().filter_map(|f| f.failure).collect();
     assert_eq!(failed.len(), 1);
     assert_eq!(failed[0].code, "model-other");
+    let pinned = text.replace(original, &original.replace('5', "6"));
+    let policy = gate::Policy::parse(&wrong, pinned.as_bytes()).expect("a policy");
+    let failed: Vec<_> = gate::check(&policy, &Config::default()).into_iter().filter_map(|f| f.failure).collect();
+    assert_eq!(failed.len(), 1);
+    assert_eq!(failed[0].code, "original-other");
+    assert!(failed[0].message.contains("restore that model"), "{}", failed[0].message);
+    for text in [text.replace(original, ""), text.replace("role = \"replace\"\n", "")] {
+        let e = gate::Policy::parse(&wrong, text.as_bytes()).err().expect("the policy is refused");
+        assert!(e.message.contains("needs `original`"), "{e}");
+    }
+}
+
+/// A copy of the quantised model in the place of the original would be near to itself.
+#[test]
+fn a_copy_that_is_compared_with_itself_stays_out() {
+    let folder = support::folder();
+    let copy = |from: &str, to: &str| std::fs::copy(root().join(from), folder.path().join(to)).expect("a copy");
+    copy("models/digits-mlp-int8.onnx", "original.onnx");
+    copy("models/digits-mlp-int8.onnx", "copy.onnx");
+    let claim = "model = \"original.onnx\"\nreplace = \"copy.onnx\"\n[inputs]\nbox = { lower = 0, upper = 1 }\n\
+                 [output]\ntolerance = 3\n";
+    std::fs::write(folder.path().join("claim.toml"), claim).expect("the claim is written");
+    let statement = scalecheck::verify::Statement::load(&folder.path().join("claim.toml"), None).expect("a claim");
+    let (outcomes, _) = support::prove_and_verify(&statement, &scalecert::prove::Config::default());
+    let certificate = scalecert::bundle::certificate(&statement, &outcomes).expect("nothing changes");
+    scalecert::bundle::write(&folder.path().join("c.json"), &certificate, &statement, true).expect("it is written");
+    let of = |path: &str| digest(&std::fs::read(root().join(path)).expect("a model"));
+    let (original, copy) = (of("models/digits-mlp.onnx"), of("models/digits-mlp-int8.onnx"));
+    let policy = |original: &str| {
+        format!(
+            "[[model]]\nfile = \"copy.onnx\"\nsha256 = \"{copy}\"\n[[require]]\nclaim = \"claim.toml\"\n\
+             certificate = \"c.json\"\nrole = \"replace\"\noriginal = \"{original}\"\n"
+        )
+    };
+    let failure = |original: &str| {
+        let policy = gate::Policy::parse(&folder.path().join("policy.toml"), policy(original).as_bytes());
+        gate::check(&policy.expect("a policy"), &Config::default()).remove(0).failure
+    };
+    assert_eq!(failure(&original).expect("the gate is shut").code, "original-other");
+    // What somebody asks for by its digest is his own affair.
+    assert!(failure(&copy).is_none());
 }
 
 #[test]
@@ -253,9 +296,10 @@ fn a_claim_about_a_truncated_copy_says_nothing_of_the_copy_itself() {
     let bytes = std::fs::read(&copy).expect("the copy is there");
     let policy = format!(
         "[[model]]\nfile = \"{}\"\nsha256 = \"{}\"\n[[require]]\nclaim = \"claim.toml\"\ncertificate = \"c.json\"\n\
-         role = \"replace\"\n",
+         role = \"replace\"\noriginal = \"{}\"\n",
         copy.display(),
-        digest(&bytes)
+        digest(&bytes),
+        digest(&std::fs::read(models.join("digits-mlp.onnx")).expect("the original is there"))
     );
     let policy = gate::Policy::parse(&folder.path().join("policy.toml"), policy.as_bytes()).expect("a policy");
     let failure = gate::check(&policy, &Config::default()).remove(0).failure.expect("the gate is shut");

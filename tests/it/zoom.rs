@@ -89,7 +89,7 @@ fn a_dictionary_dial_is_certified_within_1_3_times_the_attack_at_every_level() {
     let scale = dictionary(folder.path());
     let claim = write(folder.path(), "claim.toml", &hidden_claim(&scale, "1/8"));
     let dial = json(&["dial", text(&claim), "--json"]);
-    let settings = dial[0]["settings"].as_array().expect("settings");
+    let settings = dial["dials"][0]["settings"].as_array().expect("settings");
     assert_eq!(settings.len(), 6);
     for setting in settings {
         let ratio = setting["mean_ratio"].as_f64().expect("an attack moves something at every level");
@@ -107,7 +107,7 @@ fn a_dial_is_monotone_and_its_bundle_verifies_every_number_of_its_table() {
     let amplitudes = ["1/64", "1/32"];
     let arguments = ["dial", text(&claim), "--json", "--separation", "--control", "box,random"];
     let dial = json(&[&arguments[..], &["--amplitudes", &amplitudes.join(",")]].concat());
-    let settings = dial[0]["settings"].as_array().expect("settings");
+    let settings = dial["dials"][0]["settings"].as_array().expect("settings");
     for amplitude in amplitudes {
         let ladder = settings.iter().filter(|s| s["amplitude"] == amplitude && s["scale"] == "ladder");
         let (rungs, bands): (Vec<&Value>, Vec<&Value>) = ladder.partition(|s| s["seen"].is_null());
@@ -194,7 +194,7 @@ fn clusters_are_a_ladder_of_which_every_rung_is_certified() {
     let claim = hidden_claim("{ ladder = \"clusters.toml\", cutoff = 1 }", "1/32").replace("\"0..20\"", "[3]");
     let claim = write(folder.path(), "claim.toml", &claim);
     let dial = json(&["dial", text(&claim), "--json"]);
-    let settings = dial[0]["settings"].as_array().expect("settings");
+    let settings = dial["dials"][0]["settings"].as_array().expect("settings");
     assert_eq!(settings.len(), 7, "64 neurons, halved six times");
     assert!(settings.iter().all(|s| exact(&s["attacked"]) <= exact(&s["proven"])));
 }
@@ -207,7 +207,7 @@ fn cosine_modes_keep_what_their_frequencies_see() {
     let claim = digits_claim("[7]", "{ ladder = \"dct.toml\", cutoff = 4 }", "1/32", "tolerance = \"3\"");
     let claim = write(folder.path(), "claim.toml", &claim);
     let dial = json(&["dial", text(&claim), "--json", "--cutoffs", "8,4,0"]);
-    let proven: Vec<f64> = dial[0]["settings"]
+    let proven: Vec<f64> = dial["dials"][0]["settings"]
         .as_array()
         .expect("settings")
         .iter()

@@ -14,6 +14,7 @@ pub fn statement(policy: &Policy, findings: &[Finding]) -> Value {
     let claim = |finding: &Finding| {
         json!({
             "model": finding.model_digest,
+            "original": finding.original_digest,
             "claim": { "name": finding.claim, "digest": { "sha256": finding.claim_digest } },
             "certificate": { "name": finding.certificate, "digest": { "sha256": finding.certificate_digest } },
             "data": finding.data_digests.iter().map(|sha256| json!({ "sha256": sha256 })).collect::<Vec<_>>(),

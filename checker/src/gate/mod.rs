@@ -31,6 +31,8 @@ pub struct Finding {
     pub model: String,
     /// SHA-256 of the model as it was read; empty if it was not.
     pub model_digest: String,
+    /// SHA-256 of the model whose place it takes, if it does.
+    pub original_digest: Option<String>,
     /// The claim in words, once it was read.
     pub words: String,
     /// Rows that are certified, of all rows, in the setting where they are fewest.
@@ -124,6 +126,7 @@ impl Finding {
             data_digests: vec![],
             model: model.to_owned(),
             model_digest: String::new(),
+            original_digest: None,
             words: String::new(),
             certified: 0,
             rows: 0,
@@ -180,14 +183,15 @@ fn met(
     if !requirement.signers.is_empty() {
         finding.signer = Some(signer(policy, requirement, &bytes)?);
     }
-    let statement = match requirement.replaces {
-        true => Statement::of(&requirement.claim, &claim, None),
-        false => Statement::about(&requirement.claim, &claim, (&model.path, model_bytes)),
+    let statement = match &requirement.original {
+        Some(_) => Statement::of(&requirement.claim, &claim, None),
+        None => Statement::about(&requirement.claim, &claim, (&model.path, model_bytes)),
     };
     let statement = statement.map_err(not_checked)?;
-    let about = if requirement.replaces { statement.replacement() } else { Some(statement.model()) };
+    let replaces = requirement.original.is_some();
+    let about = if replaces { statement.replacement() } else { Some(statement.model()) };
     if about != Some(&model.sha256) {
-        let role = if requirement.replaces { "the `replace` of the claim" } else { "the model, as it is now," };
+        let role = if replaces { "the `replace` of the claim" } else { "the model, as it is now," };
         let message = format!(
             "{role} has the SHA-256 {}, the policy asks for {} of {}; have that one certified",
             about.unwrap_or("of no file"),
@@ -196,7 +200,16 @@ fn met(
         );
         return Err(Failure::new("model-other", message));
     }
-    if requirement.replaces && !statement.claim().truncate.is_empty() {
+    if let Some(original) = requirement.original.as_ref().filter(|original| *original != statement.model()) {
+        let message = format!(
+            "the claim compares it with a model of the SHA-256 {}, the policy asks for {original}; restore that model, or review \
+             the other one and name its digest",
+            statement.model()
+        );
+        return Err(Failure::new("original-other", message));
+    }
+    finding.original_digest.clone_from(&requirement.original);
+    if replaces && !statement.claim().truncate.is_empty() {
         let message = "the claim is about that model with tensors truncated, which is another one; have the model certified as it is";
         return Err(Failure::new("model-other", message.to_owned()));
     }

@@ -44,8 +44,9 @@ pub struct Requirement {
     pub certificate: PathBuf,
     /// Position of the model.
     pub model: usize,
-    /// True if that is what takes the place of the claim's model, such as a quantised copy.
-    pub replaces: bool,
+    /// If that is what takes the place of the claim's model, such as a quantised copy: the SHA-256 of the claim's model.
+    /// Without it any file could stand there, the very copy for one.
+    pub original: Option<String>,
     /// The part of rows that must be certified.
     pub certified: Rational,
     /// Names of the signers of whom one must have signed the certificate.
@@ -77,7 +78,7 @@ fn policy(item: &Item<'_>, folder: &Path) -> Result<Policy> {
     let position: HashMap<&str, usize> = models.iter().enumerate().map(|(m, model)| (&model.name[..], m)).collect();
     let read = requirements.list(|item| requirement(item, folder, &position, &signers))?;
     // One of the two was meant to be something else.
-    if let Some(again) = repeated(&read, |r| (&r.claim_name, &r.certificate_name, r.model, r.replaces)) {
+    if let Some(again) = repeated(&read, |r| (&r.claim_name, &r.certificate_name, r.model, &r.original)) {
         let message = format!("the claim `{}` is required twice with the same certificate and model", again.claim_name);
         return item.error(Code::Policy, message);
     }
@@ -122,8 +123,8 @@ fn requirement(
     models: &HashMap<&str, usize>,
     signers: &[(String, String)],
 ) -> Result<Requirement> {
-    let [claim, sha256, data, certificate, model, role, certified, accepted] =
-        item.table(["claim", "sha256", "data", "certificate", "model", "role", "certified", "signers"])?;
+    let [claim, sha256, data, certificate, model, role, original, certified, accepted] =
+        item.table(["claim", "sha256", "data", "certificate", "model", "role", "original", "certified", "signers"])?;
     let chosen = match (model.is_given(), models.len()) {
         (false, 1) => Some(0),
         (false, _) => return model.error(Code::Policy, "with several models, `model` says which one it is about"),
@@ -140,6 +141,14 @@ fn requirement(
     if let Some(unknown) = accepted_names.iter().find(|name| !signers.iter().any(|(known, _)| known == *name)) {
         return accepted.error(Code::Policy, format!("no [[signer]] is named `{unknown}`"));
     }
+    let replaces = role.optional(|item| item.choice(&[("model", false), ("replace", true)]))?.unwrap_or_default();
+    let message =
+        "`role = \"replace\"`, and nothing else, needs `original`: the SHA-256 of the model whose place it takes";
+    (if original.is_given() { &original } else { &role }).ensure(
+        original.is_given() == replaces,
+        Code::Policy,
+        message,
+    )?;
     let (claim_name, certificate_name) = (claim.text()?.to_owned(), certificate.text()?.to_owned());
     Ok(Requirement {
         claim: folder.join(&claim_name),
@@ -149,7 +158,7 @@ fn requirement(
         certificate: folder.join(&certificate_name),
         certificate_name,
         model: chosen,
-        replaces: role.optional(|item| item.choice(&[("model", false), ("replace", true)]))?.unwrap_or_default(),
+        original: original.optional(hexadecimal)?,
         certified: part,
         signers: accepted_names,
     })

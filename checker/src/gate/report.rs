@@ -92,6 +92,7 @@ fn json_report(policy: &Policy, findings: &[Finding]) -> Value {
             "message": finding.failure.as_ref().map(|failure| &failure.message),
             "sha256": {
                 "model": finding.model_digest,
+                "original": finding.original_digest,
                 "claim": finding.claim_digest,
                 "certificate": finding.certificate_digest,
                 "data": finding.data_digests,

@@ -123,6 +123,9 @@ fn sizes(nodes: &[Node]) -> Result<Vec<usize>> {
 /// Rows of a refinement that one thread works on at a time.
 const ROWS: usize = 64;
 
+/// Parts of refinements whose bounds are held at a time.
+const BATCH: usize = 1024;
+
 /// Bounds derived of a row, below and above.
 type Derived = (usize, Option<i128>, Option<i128>);
 
@@ -363,9 +366,25 @@ impl<'p> Walk<'p> {
                 let rows = refine.rows.as_ref().unwrap_or(&every);
                 rows.chunks(ROWS).map(move |rows| (refine, rows))
             });
-            let parts = parts.collect();
-            let found = self.in_parallel(parts, threads, "", |(refine, rows)| self.derive(case, refine, rows, exp))?;
-            for (row, lower, upper) in found.into_iter().flatten() {
+            // A text may ask for one row any number of times; of each only the best bounds are kept.
+            let (mut best, mut position): (Vec<Derived>, HashMap<usize, usize>) = Default::default();
+            let mut parts = parts.peekable();
+            while parts.peek().is_some() {
+                let batch = parts.by_ref().take(BATCH).collect();
+                let found =
+                    self.in_parallel(batch, threads, "", |(refine, rows)| self.derive(case, refine, rows, exp))?;
+                for (row, lower, upper) in found.into_iter().flatten() {
+                    let at = *position.entry(row).or_insert(best.len());
+                    match best.get_mut(at) {
+                        Some((_, low, high)) => {
+                            *low = (*low).max(lower);
+                            *high = [*high, upper].into_iter().flatten().min();
+                        }
+                        None => best.push((row, lower, upper)),
+                    }
+                }
+            }
+            for (row, lower, upper) in best {
                 case.learn_rounded(t, row, lower, upper)?;
             }
             case.renormalise(t)?;

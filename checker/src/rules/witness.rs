@@ -16,11 +16,15 @@ use crate::problem::{Cell, Op, Problem, Source, WeightPart};
 use num::bigint::BigInt;
 use num::integer::Integer;
 use num::{One, Zero};
+use std::cmp::Ordering;
 
 /// Largest size of a block of values over one denominator, in bits.
 const MAX_WITNESS_BITS: u64 = 1 << 30;
 /// Most work for the odd part of that denominator, in squared bits.
-const MAX_DENOMINATOR_WORK: u64 = 1 << 36;
+const MAX_DENOMINATOR_WORK: u64 = 1 << 34;
+
+/// Most work for the coarse outputs in lowest terms, in squared bits.
+const MAX_REDUCTION_WORK: u64 = 1 << 34;
 
 /// A witness that broke the claim.
 pub struct Broken {
@@ -129,8 +133,9 @@ pub fn check(problem: &Problem, point: &[Vec<Rational>]) -> Result<Broken> {
         let Some((low, high)) = &tensor.clip else {
             continue;
         };
-        for (i, d) in d.to_rationals().iter().enumerate() {
-            if *d < low[i] || *d > high[i] {
+        for i in 0..d.len() {
+            let is = |order: Ordering, end: &Rational| d.compare(&[(i, 1)], end) == order;
+            if is(Ordering::Less, &low[i]) || is(Ordering::Greater, &high[i]) {
                 return outside(format!("element {i} of `{}` leaves the range [{}, {}]", tensor.name, low[i], high[i]));
             }
         }
@@ -141,23 +146,31 @@ pub fn check(problem: &Problem, point: &[Vec<Rational>]) -> Result<Broken> {
             return outside(format!("{name}: the rung {} does not see all of it", band.seen));
         }
     }
-    let output = deviation[problem.output].to_rationals();
-    let at = |t: usize| deviation[t].plus(&problem.tensors[t].centre);
-    let all = |values: &Exact| problem.coarse.iter().map(|row| values.combine(row)).collect::<Vec<_>>();
-    let (clean, coarse) = match problem.base {
-        Some(base) => (all(&at(base)), all(&at(base).plus(&at(problem.output)))),
-        None => (problem.clean.clone(), all(&at(problem.output))),
-    };
-    let Some(cell) = problem.cells.iter().position(|cell| reaches(cell, &output)) else {
+    let output = &deviation[problem.output];
+    let Some(cell) = problem.cells.iter().position(|cell| reaches(cell, output)) else {
         return Err(Error::new(Code::WitnessHarmless, "witness", "the point does not break the claim"));
     };
-    Ok(Broken { cell, clean, coarse })
+    let at = |t: usize| deviation[t].plus(&problem.tensors[t].centre);
+    let all = |values: &Exact| problem.coarse.iter().map(|row| values.combine(row)).collect::<Vec<_>>();
+    let (before, after) = match problem.base {
+        Some(base) => (Some(at(base)), at(base).plus(&at(problem.output))),
+        None => (None, at(problem.output)),
+    };
+    // Each coarse output is told in lowest terms.
+    let work = after.odd_bits().saturating_mul(after.odd_bits()).saturating_mul(problem.coarse.len() as u64);
+    if work > MAX_REDUCTION_WORK {
+        let message = "the coarse outputs at the witness have no denominators of reasonable size";
+        return Err(Error::new(Code::LimitWork, "witness", message));
+    }
+    let clean = before.map_or_else(|| problem.clean.clone(), |before| all(&before));
+    Ok(Broken { cell, clean, coarse: all(&after) })
 }
 
-fn reaches(cell: &Cell, output: &[Rational]) -> bool {
-    cell.rows.iter().all(|row| {
-        let sum: Rational = row.terms.iter().map(|&(i, a)| &output[i] * Rational::from_integer(a.into())).sum();
-        if row.strict { sum < row.bound } else { sum <= row.bound }
+fn reaches(cell: &Cell, output: &Exact) -> bool {
+    cell.rows.iter().all(|row| match output.compare(&row.terms, &row.bound) {
+        Ordering::Less => true,
+        Ordering::Equal => !row.strict,
+        Ordering::Greater => false,
     })
 }
 

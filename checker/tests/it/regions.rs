@@ -1,7 +1,7 @@
 //! Claims about every input of a region: perturbed, truncated, or given to another model. Both networks are evaluated by
 //! an interpreter of this file, which knows nothing of deviations and copies.
 
-use crate::support::onnx::{Data, Model};
+use crate::support::onnx::{Data, Model, Value};
 use crate::support::tape::{Tape, tape};
 use crate::support::{self, default_proof, int, pre_activations, q, ratio, tensor_names};
 use num::{Signed, Zero};
@@ -565,7 +565,20 @@ fn a_product_with_the_identity_is_its_operand() {
         let model = model().i64("to", &[1, 1, 1, 2]).i64("back", &[1, 2]).f32("i", &[1, 1, 1, 1], &[weight]);
         model.node("Reshape", &["p", "to"], "r").node("Conv", &["r", "i"], "c").node("Reshape", &["c", "back"], "q")
     };
+    // Taps of which only the one in the middle meets anything.
+    let padded = |others: f32| {
+        let mut taps = [others; 9];
+        taps[4] = 1.0;
+        let model = model().i64("to", &[2, 1, 1, 1]).i64("back", &[1, 2]).f32("i", &[1, 1, 3, 3], &taps);
+        let pads = [("pads", Value::Ints(vec![1; 4]))];
+        let model = model.node("Reshape", &["p", "to"], "r").node_with("Conv", &["r", "i"], "c", &pads);
+        model.node("Reshape", &["c", "back"], "q")
+    };
     let cases = [
+        (padded(0.0), true),
+        (padded(0.5), true),
+        (padded(1e-40), true),
+        (padded(1e30), true),
         (model().f32("i", &[2, 2], &one).node("MatMul", &["p", "i"], "q"), true),
         (model().f32("i", &[1, 1], &[1.0]).node("MatMul", &["i", "p"], "q"), true),
         (gemm(model(), &one), true),
@@ -588,5 +601,22 @@ fn a_product_with_the_identity_is_its_operand() {
         let problem = statement.problem(0, 0, &statement.clean(&[0]).next().unwrap().unwrap()).unwrap();
         assert!(problem.find("q").is_some());
         assert_eq!(problem.find("p") == problem.find("q"), same, "case {case}");
+    }
+}
+
+/// Of two models of different shapes, what no output depends on is no tensor of the problem.
+#[test]
+fn idle_tensors_of_two_copies_are_left_out() {
+    let model = || Model::new(&[1, 1]).f32("w", &[1, 1], &[2.0]).node("MatMul", &["x", "w"], "p");
+    let idle = model().node("Relu", &["p"], "i").node("MatMul", &["i", "w"], "j").node("Neg", &["p"], "y");
+    let claim = "replace = \"other.onnx\"\n[inputs]\nbox = { lower = -1, upper = 1 }\n[output]\ntolerance = \"4\"\n";
+    for (name, known) in [("p", true), ("replace:p", true), ("i", false), ("j", false), ("replace:y", true)] {
+        let folder = files(claim);
+        std::fs::write(folder.path().join("model.onnx"), idle.clone().output("y").bytes()).unwrap();
+        std::fs::write(folder.path().join("other.onnx"), model().node("Identity", &["p"], "y").output("y").bytes())
+            .unwrap();
+        let statement = statement(&folder).unwrap();
+        let problem = statement.problem(0, 0, &statement.clean(&[0]).next().unwrap().unwrap()).unwrap();
+        assert_eq!(problem.find(name).is_some(), known, "{name}");
     }
 }

@@ -857,6 +857,42 @@ fn an_error_repeats_only_the_beginning_of_what_a_file_says() {
 }
 
 #[test]
+fn a_place_repeats_only_the_beginning_of_what_a_file_says() {
+    let files = Files::new(CLAIM);
+    let certificate = certificate(&files, &[json!({ "row": 0, "proof": proof() })]);
+    let file = |name: &str| json!({ "file": name, "sha256": "0".repeat(64) });
+    let link = |name: String| {
+        let mut certificate = certificate.clone();
+        certificate["links"] = json!([{ "claim": file(&name), "certificate": file("c") }]);
+        certificate
+    };
+    let check = |name: String| check_bytes(&files, link(name).to_string().as_bytes(), &Config::default());
+    assert_error(check("n".repeat(4097)), Code::LimitSize);
+    let error = assert_error(check("\u{7f}".repeat(4096)), Code::Io);
+    assert!(error.to_string().len() < 30_000, "{} bytes", error.to_string().len());
+}
+
+/// A text may ask for the same bounds any number of times; the best ones count, and only they are kept.
+#[test]
+#[cfg(target_os = "linux")]
+fn bounds_that_are_asked_for_again_and_again_take_no_memory() {
+    let files = Files::new(CLAIM);
+    let mut again = proof();
+    again["nodes"][0]["refine"] = json!([{ "tensor": 0 }, { "tensor": 0, "rows": [7] }]);
+    let certificate = certificate(&files, &[json!({ "row": 0, "proof": again })]).to_string();
+    let (head, tail) = certificate.split_once("[7]").expect("the rows");
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(format!("{head}[0{}]{tail}", ",0".repeat(13_000_000)).as_bytes()).unwrap();
+    files.write("c.json.gz", &encoder.finish().unwrap());
+    // All that is derived would be more than a gibibyte.
+    let script = "ulimit -v 800000; \"$0\" verify claim.toml c.json.gz";
+    let mut command = std::process::Command::new("bash");
+    let command = command.args(["-c", script, env!("CARGO_BIN_EXE_scalecheck")]).current_dir(files.folder.path());
+    let said = String::from_utf8(command.output().expect("bash runs").stdout).expect("text");
+    assert!(said.starts_with("VERIFIED"), "{said}");
+}
+
+#[test]
 fn rejects_threshold_of_more_bits_than_computing_with_it_is_worth() {
     for (at, fits) in [
         ("1e300".to_owned(), true),
