@@ -46,7 +46,7 @@ pub fn describe(claim: &Claim) -> String {
         all => {
             let each = all.iter().enumerate().map(|(i, s)| format!("setting {i}: {}", setting(claim, s, false)));
             let lines = each.collect::<Vec<_>>().join("\n");
-            format!("For {clean} (for one of them where it says «some row»):\n{lines}")
+            format!("For {clean} (one of them is enough where it says «some row»):\n{lines}")
         }
     }
 }

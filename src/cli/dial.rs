@@ -296,6 +296,7 @@ impl Dial {
         let (claim, certificate) = (self.claim.display(), self.certificate.display());
         console.say(format!("wrote {claim} and {certificate}"));
         console.say(format!("check it: scalecheck verify {claim} {certificate}"));
+        console.say(format!("look at it: scalecert report {claim} {certificate} --tolerance {tolerance}"));
     }
 
     /// For the rung of setting `i`, the gap to the band above it, if that was attacked; without limit if nothing finer

@@ -1,5 +1,5 @@
 //! Coarse models in another program: onnxruntime computes what was certified. Needs Python 3 and the network, so it is run
-//! apart: `cargo test --release --test onnxruntime -- --ignored`.
+//! apart: `cargo test --release --test it onnxruntime -- --ignored`.
 
 use crate::support::{folder, root};
 use scalecert::coarsen::{Cut, coarse};
