@@ -23,8 +23,8 @@ fn main() {
     for row in statement.claim().rows() {
         let start = Instant::now();
         let problem = problem_of(&statement, row);
-        let outcome =
-            prove((0, row), &problem, &property, &maps, &Config::default(), &|_| ()).expect("the prover is sound");
+        let outcome = prove((0, row), &problem, &property, &maps, &Config::default(), None, &|_| ())
+            .expect("the prover is sound");
         proving.push(start.elapsed());
         if let Some(answer) = &outcome.answer {
             let start = Instant::now();

@@ -2,7 +2,7 @@
 
 use crate::graph::Maps;
 use crate::journal::Journal;
-use crate::prove::{Config, INTERRUPTED, Noted, Outcome, Status, decide, prove};
+use crate::prove::{Config, INTERRUPTED, Noted, Outcome, decide, prove};
 use crate::search::branch::Progress;
 use anyhow::{Context, Result, anyhow, bail};
 use flate2::Compression;
@@ -44,28 +44,30 @@ pub fn resume_rows(
     let lock = || journal.map(|journal| journal.lock().unwrap_or_else(PoisonError::into_inner));
     let one = |&(setting, r): &(usize, usize)| -> Result<Outcome> {
         let name = setting.to_string();
-        if let Some(noted) = lock().and_then(|mut journal| journal.take(&name, rows[r])) {
+        let mut noted = lock().and_then(|mut journal| journal.take(&name, rows[r]));
+        let saved = noted.as_mut().and_then(Noted::unfinished);
+        if let (Some(noted), None) = (noted, &saved) {
             done();
             return noted.outcome((setting, rows[r]));
         }
+        let saved = saved.as_deref();
         if INTERRUPTED.load(Ordering::Relaxed) {
             return Ok(Outcome::unknown(setting, rows[r]));
         }
         let problem = statement.problem(setting, rows[r], &clean[r])?;
         let outcome = if matches!(settings[setting].property, Property::Unsafe) {
-            decide(rows[r], &problem, &maps, config, progress)?
+            decide(rows[r], &problem, &maps, config, saved, progress)?
         } else {
-            prove((setting, rows[r]), &problem, &settings[setting].property, &maps, config, progress).with_context(
-                || {
+            prove((setting, rows[r]), &problem, &settings[setting].property, &maps, config, saved, progress)
+                .with_context(|| {
                     let row = rows[r];
                     format!(
                         "setting {setting}, row {row}: the checker refused the prover's own proof; please report this"
                     )
-                },
-            )?
+                })?
         };
-        if let (Some(mut journal), true) = (lock(), outcome.status != Status::Unknown) {
-            journal.note(&name, rows[r], &Noted::of(&outcome))?;
+        if let (Some(mut journal), Some(noted)) = (lock(), Noted::of(&outcome)) {
+            journal.note(&name, rows[r], &noted)?;
         }
         done();
         Ok(outcome)

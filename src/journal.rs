@@ -7,15 +7,17 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-/// A file of lines of JSON: first what it is about, then a finding a line. It is this user's own,
-/// but the answers in it are checked before they are written, as any others.
+/// A file of lines of JSON: first what it is about, then a finding a line. It is this user's own, but the answers in it are
+/// checked before they are written, as any others.
 pub struct Journal<T> {
     path: PathBuf,
     found: HashMap<(String, usize), T>,
-    file: File,
+    /// What an earlier run left, until something is added to it.
+    lines: Vec<String>,
+    file: Option<File>,
 }
 
 /// A line of the journal.
@@ -27,33 +29,31 @@ struct Entry<T> {
 }
 
 impl<T: Serialize + DeserializeOwned> Journal<T> {
-    /// Takes up what an earlier run left at `path`, if it is about the same: else it is of no use.
-    ///
-    /// # Errors
-    /// If the file cannot be written.
+    /// Takes up what an earlier run left at `path`, if it is about the same: else it is of no use. Of several findings about
+    /// one row the last one counts.
     pub fn open(path: &Path, about: &str) -> Result<Self> {
-        let mut lines = vec![serde_json::to_string(about)?];
-        let mut found = HashMap::new();
-        if let Ok(file) = File::open(path) {
-            let mut earlier = BufReader::new(file).lines().map_while(Result::ok);
-            if earlier.next().is_some_and(|line| line == lines[0]) {
-                for line in earlier {
-                    // A run that was stopped may have left its last line unfinished.
-                    let Ok(entry) = serde_json::from_str::<Entry<T>>(&line) else { continue };
-                    found.insert((entry.setting, entry.row), entry.finding);
-                    lines.push(line);
-                }
+        let mut journal = Journal {
+            path: path.to_owned(),
+            found: HashMap::new(),
+            lines: vec![serde_json::to_string(about)?],
+            file: None,
+        };
+        let Ok(file) = File::open(path) else { return Ok(journal) };
+        let mut earlier = BufReader::new(file).lines().map_while(Result::ok);
+        if earlier.next().as_ref() == journal.lines.first() {
+            for line in earlier {
+                // A run that was stopped may have left its last line unfinished.
+                let Ok(entry) = serde_json::from_str::<Entry<T>>(&line) else { continue };
+                journal.found.insert((entry.setting, entry.row), entry.finding);
+                journal.lines.push(line);
             }
         }
-        replace(path, (lines.join("\n") + "\n").as_bytes())?;
-        let file = File::options().append(true).open(path);
-        let file = file.with_context(|| format!("cannot use {}", path.display()))?;
-        Ok(Journal { path: path.to_owned(), found, file })
+        Ok(journal)
     }
 
-    /// Number of findings that an earlier run left and that were not taken yet.
-    pub fn left(&self) -> usize {
-        self.found.len()
+    /// What an earlier run found and was not taken yet.
+    pub fn left(&self) -> impl Iterator<Item = &T> {
+        self.found.values()
     }
 
     /// What an earlier run found here.
@@ -62,10 +62,31 @@ impl<T: Serialize + DeserializeOwned> Journal<T> {
     }
 
     /// Notes what was found here.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
     pub fn note(&mut self, setting: &str, row: usize, finding: &T) -> Result<()> {
+        let place = || format!("cannot write {}", self.path.display());
         let line = serde_json::to_string(&Entry { setting: setting.to_owned(), row, finding })? + "\n";
-        let written = self.file.write_all(line.as_bytes());
-        written.with_context(|| format!("cannot write {}", self.path.display()))
+        let file = match &mut self.file {
+            Some(file) => file,
+            none => {
+                let earlier = std::mem::take(&mut self.lines).join("\n") + "\n";
+                replace(&self.path, earlier.as_bytes())?;
+                none.insert(File::options().append(true).open(&self.path).with_context(place)?)
+            }
+        };
+        file.write_all(line.as_bytes()).with_context(place)
+    }
+}
+
+/// Removes a journal that is done with, if there is one.
+pub fn remove(path: &Path) -> Result<()> {
+    match std::fs::remove_file(path) {
+        Err(e) if e.kind() != ErrorKind::NotFound => {
+            Err(e).with_context(|| format!("cannot remove {}", path.display()))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -99,6 +99,8 @@ pub struct Outcome {
     pub proof: Option<ProofText>,
     /// Methods that do not apply: an LP that is too large, or that the solver gives up.
     pub skipped: Vec<Method>,
+    /// What an interrupted search by cases leaves.
+    pub unfinished: Option<Box<branch::Saved>>,
 }
 
 /// How far a claim is from breaking, in units of the coarse output: for a tolerance claim the deviation, for a winner
@@ -117,6 +119,7 @@ impl Outcome {
             proven: vec![],
             proof: None,
             skipped: vec![],
+            unfinished: None,
         }
     }
 
@@ -136,17 +139,31 @@ pub struct Noted {
     attacked: Option<(String, WitnessText)>,
     proven: Vec<(Method, String)>,
     skipped: Vec<Method>,
+    unfinished: Option<Box<branch::Saved>>,
 }
 
 impl Noted {
-    pub fn of(outcome: &Outcome) -> Self {
-        Noted {
+    /// A note, if there is something to note: an answer, or what a search was interrupted in.
+    pub fn of(outcome: &Outcome) -> Option<Self> {
+        let worth = outcome.answer.is_some() || outcome.unfinished.is_some();
+        worth.then(|| Noted {
             status: outcome.status,
             answer: outcome.answer.clone(),
             attacked: outcome.attacked.as_ref().map(|(reach, witness)| (reach.to_string(), witness.clone())),
             proven: outcome.proven.iter().map(|(method, reach)| (*method, reach.to_string())).collect(),
             skipped: outcome.skipped.clone(),
-        }
+            unfinished: outcome.unfinished.clone(),
+        })
+    }
+
+    /// Number of cases of a search that was interrupted, if that is what was noted.
+    pub fn cases(&self) -> Option<usize> {
+        self.unfinished.as_ref().map(|saved| saved.cases())
+    }
+
+    /// What a search was interrupted in, if that is what was noted.
+    pub fn unfinished(&mut self) -> Option<Box<branch::Saved>> {
+        self.unfinished.take()
     }
 
     /// The outcome of this row of this setting. Nothing about it is checked here.
@@ -163,6 +180,7 @@ impl Noted {
             proven: proven.collect::<anyhow::Result<_>>()?,
             proof: None,
             skipped: self.skipped,
+            unfinished: None,
         })
     }
 }
@@ -174,13 +192,14 @@ struct Attempt {
     closed: bool,
 }
 
-/// Works on one row of one setting. An error means that the checker refuses what was written, a defect of the prover.
+/// Works on one row of one setting; cases go on from where an earlier search was interrupted, if `saved` is given. An error means that the checker refuses what was written, a defect of the prover.
 pub fn prove(
     (setting, row): (usize, usize),
     problem: &Problem,
     property: &Property,
     maps: &Maps,
     config: &Config,
+    saved: Option<&branch::Saved>,
     progress: &(dyn Fn(branch::Progress) + Sync),
 ) -> Result<Outcome, Error> {
     let graph = Graph::new(problem, maps, false);
@@ -233,7 +252,7 @@ pub fn prove(
     }
     let branches = config.method == Choice::Branch || (config.method == Choice::Auto && config.deadline.is_some());
     if outcome.status == Status::Unknown && branches {
-        by_cases(problem, property, &graph, config, progress, &mut outcome)?;
+        by_cases(problem, property, &graph, config, saved, progress, &mut outcome)?;
     }
     Ok(outcome)
 }
@@ -247,11 +266,12 @@ pub fn decide(
     problem: &Problem,
     maps: &Maps,
     config: &Config,
+    saved: Option<&branch::Saved>,
     progress: &(dyn Fn(branch::Progress) + Sync),
 ) -> Result<Outcome, Error> {
     let graph = Graph::new(problem, maps, false);
     let mut outcome = Outcome::unknown(0, row);
-    by_cases(problem, &Property::Unsafe, &graph, config, progress, &mut outcome)?;
+    by_cases(problem, &Property::Unsafe, &graph, config, saved, progress, &mut outcome)?;
     Ok(outcome)
 }
 
@@ -261,6 +281,7 @@ fn by_cases(
     property: &Property,
     graph: &Graph,
     config: &Config,
+    saved: Option<&branch::Saved>,
     progress: &(dyn Fn(branch::Progress) + Sync),
     outcome: &mut Outcome,
 ) -> Result<(), Error> {
@@ -268,7 +289,7 @@ fn by_cases(
     let exact = |point: &[Vec<f64>]| exact_point(problem, graph, point);
     let confirm = |point: &[Vec<f64>]| exact(point).is_some_and(|point| witness::check(problem, &point).is_ok());
     let answer = Answer { setting: outcome.setting, row: outcome.row, ..Answer::default() };
-    match branch::search(problem, graph, &stop, &confirm)? {
+    match branch::search(problem, graph, saved, &stop, &confirm)? {
         Some(branch::End::Reached(point)) => {
             if let Some(point) = exact(&point) {
                 let text = witness_text(problem, &point);
@@ -287,6 +308,7 @@ fn by_cases(
             }
             outcome.answer = Some(Answer { proof: Some(*proof), ..answer });
         }
+        Some(branch::End::Interrupted(saved)) => outcome.unfinished = Some(saved),
         Some(branch::End::Unknown) => {}
         None => outcome.skipped.push(Method::Branch),
     }

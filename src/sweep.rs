@@ -3,7 +3,7 @@
 
 use crate::bundle::{self, replace};
 use crate::graph::Maps;
-use crate::journal::{Journal, number};
+use crate::journal::{Journal, number, remove};
 use crate::prove::{Config, prove};
 use anyhow::{Context, Result, bail};
 use num::bigint::BigInt;
@@ -153,7 +153,7 @@ pub fn explore(
             None => {
                 let setting = &statement.claim().settings[s];
                 let problem = statement.problem(s, rows[r], &clean[r])?;
-                let outcome = prove((s, rows[r]), &problem, &setting.property, &maps, config, &|_| {})
+                let outcome = prove((s, rows[r]), &problem, &setting.property, &maps, config, None, &|_| {})
                     .context("the checker refused the prover's own proof; please report this")?;
                 let proven = outcome.tightest(&setting.property).map(ToString::to_string).zip(outcome.proof.clone());
                 let attacked = outcome.attacked.map(|(reach, witness)| (reach.to_string(), witness));
@@ -276,11 +276,10 @@ impl Explored {
         let mut bundle = statement.header(concat!("scalecert ", env!("CARGO_PKG_VERSION")));
         bundle.answers = answers;
         // What the checker refuses must not come back from the journal.
-        let bytes =
-            bundle::checked_bytes(&bundle, &statement).inspect_err(|_| drop(std::fs::remove_file(&self.journal)))?;
+        let bytes = bundle::checked_bytes(&bundle, &statement).inspect_err(|_| drop(remove(&self.journal)))?;
         bundle::put(certificate, &bytes)?;
         replace(claim, text.as_bytes())?;
-        std::fs::remove_file(&self.journal).with_context(|| self.journal.display().to_string())
+        remove(&self.journal)
     }
 }
 

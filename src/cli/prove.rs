@@ -2,12 +2,12 @@
 
 use super::console::{self, Answer, Console, number, status_cell};
 use crate::bundle;
-use crate::journal::Journal;
-use crate::prove::{Choice, Config, INTERRUPTED, Method, Outcome, Status};
+use crate::journal::{self, Journal};
+use crate::prove::{Choice, Config, INTERRUPTED, Method, Noted, Outcome, Status};
 use crate::relax::slopes;
 use crate::search::attack;
 use crate::search::branch::Progress;
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use comfy_table::Cell;
 use scalecheck::claim::Property;
 use scalecheck::number::approximate;
@@ -67,12 +67,15 @@ pub fn run(arguments: &Arguments, console: &Console) -> Result<Answer> {
     let path = arguments.output.clone().unwrap_or_else(|| about.with_extension("cert.json"));
     let partial = PathBuf::from(format!("{}.partial", path.display()));
     let all = statement.claim().rows().len() * statement.claim().settings.len();
-    // A single row has nothing to go on from.
-    let journal = if all > 1 { Some(Journal::open(&partial, &described(&statement, &config))?) } else { None };
-    let resumed = journal.as_ref().map_or(0, Journal::left);
-    if resumed > 0 {
-        console.say(format!("{resumed} of {all} rows are known from {}", partial.display()));
+    let journal = Journal::<Noted>::open(&partial, &described(&statement, &config))?;
+    let known = journal.left().filter(|noted| noted.cases().is_none()).count();
+    if known > 0 {
+        console.say(format!("{known} of {all} rows are known from {}", partial.display()));
     }
+    for cases in journal.left().filter_map(Noted::cases) {
+        console.say(format!("a search of {cases} cases goes on from {}", partial.display()));
+    }
+    let resumed = journal.left().next().is_some();
     // The first interruption ends the search with what is known; a second one ends the program.
     let interrupt = || {
         if INTERRUPTED.swap(true, Ordering::Relaxed) {
@@ -86,30 +89,30 @@ pub fn run(arguments: &Arguments, console: &Console) -> Result<Answer> {
     let told = |p: Progress| {
         line.set_message(format!("{} cases, {} open, worst bound {:.4}", p.cases, p.open, p.worst));
     };
-    let journal = journal.map(Mutex::new);
-    let outcomes = bundle::resume_rows(&statement, &config, journal.as_ref(), &told, || bar.inc(1))?;
+    let journal = Mutex::new(journal);
+    let outcomes = bundle::resume_rows(&statement, &config, Some(&journal), &told, || bar.inc(1))?;
     bar.finish_and_clear();
     line.finish_and_clear();
     let checking = console.line("checking")?;
     let path = match bundle::certificate(&statement, &outcomes) {
         Some(certificate) => {
-            bundle::write(&path, &certificate, &statement, resumed == 0)?;
+            bundle::write(&path, &certificate, &statement, !resumed)?;
             Some(path.as_path())
         }
         None => None,
     };
     checking.finish_and_clear();
     let interrupted = INTERRUPTED.load(Ordering::Relaxed);
-    if journal.is_some() && !interrupted {
-        std::fs::remove_file(&partial).with_context(|| format!("cannot remove {}", partial.display()))?;
+    if !interrupted {
+        journal::remove(&partial)?;
     }
     let model = arguments.model.as_deref().filter(|_| arguments.property.is_some());
     print_table(&statement, &outcomes, path, about, model, console);
     let unknown = outcomes.iter().any(|outcome| outcome.status == Status::Unknown);
-    if interrupted && journal.is_some() {
+    if interrupted && partial.exists() {
         console.say(format!("interrupted: the same command goes on from {}", partial.display()));
     } else if interrupted {
-        console.say("interrupted");
+        console.say("interrupted before anything was known");
     } else if unknown && arguments.method == Choice::Auto && arguments.timeout.is_none() {
         console.say("--timeout SECONDS splits what is unknown into cases");
     }

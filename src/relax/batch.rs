@@ -10,6 +10,7 @@ use crate::relax::Line;
 use crate::relax::pair::{self, Pair};
 use nalgebra::DMatrix;
 use scalecheck::rules::relu::Phase;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 pub type Matrix = DMatrix<f64>;
@@ -133,7 +134,7 @@ impl Case {
 }
 
 /// The multiplier of an assumption: neuron `i` of a layer is active (+1) or inactive (−1).
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Beta {
     pub layer: usize,
     pub neuron: usize,

@@ -4,8 +4,11 @@ use crate::onnx::{Model, Value};
 use crate::support;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
+use scalecert::graph::{Graph, Maps};
 use scalecert::prove::{Config, Status};
+use scalecert::search::branch::{End, Progress, Saved, Stop, search};
 use scalecheck::verify::{Statement, Verdict};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A network with `inputs` inputs, two layers of 24 ReLUs and two outputs, and the largest values of them that an
 /// ascent in the box [−1, 1] finds.
@@ -57,8 +60,8 @@ fn network(inputs: usize, seed: u64) -> Network {
     Network { inputs, bytes: model.output(&from).bytes(), reached }
 }
 
-/// What was decided of the network with these unsafe sets over the box, and the cases of the proof.
-fn decide(network: &Network, unsafe_sets: &str) -> (Status, usize) {
+/// The network over the box with these unsafe sets.
+fn statement(network: &Network, unsafe_sets: &str) -> Statement {
     let folder = support::folder();
     let (model, property) = (folder.path().join("m.onnx"), folder.path().join("p.vnnlib"));
     let declared = (0..network.inputs).map(|i| format!("(declare-const X_{i} Real)\n"));
@@ -67,8 +70,12 @@ fn decide(network: &Network, unsafe_sets: &str) -> (Status, usize) {
     let text: String = declared.chain(outputs).chain(boxes).chain([format!("(assert {unsafe_sets})\n")]).collect();
     std::fs::write(&model, &network.bytes).expect("the model is written");
     std::fs::write(&property, text).expect("the property is written");
-    let statement = Statement::of_query(&model, &property).expect("a model and a property");
-    let (outcomes, report) = support::prove_and_verify(&statement, &Config::default());
+    Statement::of_query(&model, &property).expect("a model and a property")
+}
+
+/// What was decided of the network with these unsafe sets over the box, and the cases of the proof.
+fn decide(network: &Network, unsafe_sets: &str) -> (Status, usize) {
+    let (outcomes, report) = support::prove_and_verify(&statement(network, unsafe_sets), &Config::default());
     let expected = match outcomes[0].status {
         Status::Certified => Verdict::Verified,
         Status::Refuted => Verdict::Refuted,
@@ -107,4 +114,46 @@ fn splits_of_variables_decide_properties_of_few_inputs() {
 #[test]
 fn splits_of_neurons_decide_properties_of_many_inputs() {
     decides_near_the_truth(&network(16, 7), 0.9, 0.1);
+}
+
+/// A search that is interrupted again and again comes to its end, from what a journal keeps of it, and most of its cases are
+/// not looked at twice.
+fn goes_on(network: &Network, near: f64) {
+    let statement = statement(network, &format!("(>= Y_0 {})", network.reached[0] + near));
+    let clean = statement.clean(&[0]).next().expect("a region").expect("a network that can be evaluated");
+    let problem = statement.problem(0, 0, &clean).expect("a problem");
+    let maps = Maps::default();
+    let graph = Graph::new(&problem, &maps, false);
+    let (mut saved, mut interruptions): (Option<Saved>, usize) = (None, 0);
+    loop {
+        let interrupted = AtomicBool::new(false);
+        let before = saved.as_ref().map_or(0, Saved::cases);
+        // Enough for a few steps, and no more; later ones get further.
+        let progress = |p: Progress| {
+            let enough = p.cases >= before + 8 && interruptions < 4;
+            interrupted.fetch_or(enough, Ordering::Relaxed);
+        };
+        let stop = Stop { deadline: None, interrupted: &interrupted, progress: &progress };
+        let end = search(&problem, &graph, saved.as_ref(), &stop, &|_| false).expect("the checker understands it");
+        match end.expect("the search knows such problems") {
+            End::Interrupted(left) => {
+                assert!(left.cases() > before, "{} cases after {before}", left.cases());
+                let text = serde_json::to_string(&left).expect("it can be written");
+                saved = Some(serde_json::from_str(&text).expect("it can be read"));
+                interruptions += 1;
+            }
+            End::Proven(proof, _) => {
+                assert!(interruptions > 1, "it was interrupted {interruptions} times");
+                assert!(proof.nodes.len() >= before, "{} cases of {before}", proof.nodes.len());
+                break;
+            }
+            End::Reached(_) | End::Unknown => panic!("it can be proven"),
+        }
+    }
+}
+
+#[test]
+fn searches_go_on_where_they_were_interrupted() {
+    goes_on(&network(3, 0), 0.02);
+    goes_on(&network(16, 7), 0.9);
 }

@@ -312,3 +312,36 @@ fn an_interrupted_proof_is_gone_on_with() {
     assert!(!partial.exists());
     assert!(answered(&check()) > known);
 }
+
+/// The same within a single row, which is searched by cases.
+#[test]
+#[cfg(unix)]
+fn an_interrupted_search_is_gone_on_with() {
+    let folder = folder();
+    let root = support::root();
+    std::fs::copy(root.join("models/pendulum.onnx"), folder.path().join("pendulum.onnx")).expect("a copy");
+    let claim = std::fs::read_to_string(root.join("specs/claims/pendulum-noise.toml")).expect("the claim");
+    std::fs::write(folder.path().join("claim.toml"), claim.replace("../../models/", "")).expect("the claim is written");
+    let command = ["prove", "claim.toml", "--timeout", "600"];
+    let (partial, certificate) = (folder.path().join("claim.cert.json.partial"), folder.path().join("claim.cert.json"));
+    // A fast machine may be done with it before it is interrupted.
+    for wait in [1000, 500, 250, 125] {
+        let mut first = Command::new(env!("CARGO_BIN_EXE_scalecert"));
+        let first = first.args(command).current_dir(folder.path()).stdout(std::process::Stdio::null());
+        let mut first = first.stderr(std::process::Stdio::null()).spawn().expect("scalecert runs");
+        std::thread::sleep(std::time::Duration::from_millis(wait));
+        let sent = Command::new("kill").args(["-INT", &first.id().to_string()]).status().expect("a signal is sent");
+        let code = first.wait().expect("it ends").code();
+        if sent.success() && code == Some(20) {
+            break;
+        }
+        std::fs::remove_file(&certificate).expect("it was certified");
+    }
+    assert!(partial.exists() && !certificate.exists());
+    let second = at(folder.path(), &command);
+    let said = String::from_utf8_lossy(&second.stdout).into_owned();
+    assert_eq!(second.status.code(), Some(0), "{said}");
+    assert!(said.contains("cases goes on from claim.cert.json.partial"), "{said}");
+    assert!(!partial.exists());
+    assert_eq!(verdict(folder.path(), "claim.cert.json"), Verdict::Verified);
+}

@@ -19,6 +19,7 @@ use scalecheck::number::Rational;
 use scalecheck::problem::Problem;
 use scalecheck::rules::tree as tree_rules;
 use scalecheck::verify::Config as CheckConfig;
+use serde::{Deserialize, Serialize};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
@@ -57,6 +58,35 @@ impl Stop<'_> {
     }
 }
 
+/// What a search that was interrupted leaves, so that another one can go on with it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Saved {
+    root: root::Saved,
+    parts: Vec<SavedPart>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct SavedPart {
+    tree: Tree,
+    cells: Vec<usize>,
+    kind: SavedKind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum SavedKind {
+    Root,
+    Variables,
+    /// The halfspace that is to be excluded.
+    Neurons(usize),
+}
+
+impl Saved {
+    /// Number of cases in all trees.
+    pub fn cases(&self) -> usize {
+        self.parts.iter().map(|part| part.tree.nodes.len()).sum()
+    }
+}
+
 /// How a search ended.
 pub enum End {
     /// A proof that the exact rules accept, and the slack of every cell that they find.
@@ -64,6 +94,8 @@ pub enum End {
     /// A point that exactly reaches a cell.
     Reached(Point),
     Unknown,
+    /// Unknown as well; what was found is worth going on with.
+    Interrupted(Box<Saved>),
 }
 
 /// A tree, the cells that it is to exclude, and what works on it.
@@ -94,11 +126,13 @@ const ATTACK_WORK: u64 = 1 << 32;
 /// Starts of one of eight parts of an attack within a search, for all cells together.
 const CLIMBS: usize = 128;
 
-/// Searches for a proof or for a point. `confirm` says whether a point exactly reaches a cell. `None` if the problem is
-/// of a kind that the search does not know. An error is a defect: the checker does not understand the proof.
+/// Searches for a proof or for a point, from where an earlier search was interrupted if `saved` is given. `confirm` says
+/// whether a point exactly reaches a cell. `None` if the problem is of a kind that the search does not know. An error is a
+/// defect: the checker does not understand the proof.
 pub fn search(
     problem: &Problem,
     graph: &Graph,
+    saved: Option<&Saved>,
     stop: &Stop<'_>,
     confirm: &(dyn Fn(&[Vec<f64>]) -> bool + Sync),
 ) -> Result<Option<End>, Error> {
@@ -122,17 +156,19 @@ pub fn search(
         found.flatten().filter(|found| found.slack >= 0.0 && confirm(&found.point)).map(|found| found.point)
     };
     let quick = descent::Config { starts: 4, steps: 20, size: 0.25, seed: 1 };
-    if let Some(point) = attack(&all_cells, &[], quick) {
+    if saved.is_none()
+        && let Some(point) = attack(&all_cells, &[], quick)
+    {
         return Ok(Some(End::Reached(point)));
     }
-    let mut root = Root::new(&engine, None);
+    let mut root = saved.map_or_else(|| Root::new(&engine, None), |saved| Root::restored(&engine, &saved.root));
     let (mut plain, mut open) = by_default(&engine, &root, &all_cells);
     let few = boxes && graph.blocks.iter().map(|b| b.lower.len()).sum::<usize>() <= FEW_VARIABLES;
     if engine.has_changes() && !few {
         // Phases of a neuron in two copies are not what a case can assume.
         return Ok(None);
     }
-    if !open.is_empty() {
+    if !open.is_empty() && saved.is_none() {
         let starts =
             (ATTACK_WORK / (60 * open.len() as u64 * problem.entries(problem.output).max(1))).clamp(2, 32) as usize;
         let of_cell = |&cell: &usize| {
@@ -161,6 +197,15 @@ pub fn search(
         }
     }
     let mut parts: Vec<Part<'_, '_>> = Vec::new();
+    if let Some(saved) = saved.and_then(|saved| saved.parts.iter().find(|part| part.kind == SavedKind::Root)) {
+        // Which cells the root closes may hang on the last digit of a bound.
+        plain = saved.tree.clone();
+        open = all_cells.iter().copied().filter(|cell| !saved.cells.contains(cell)).collect();
+    } else if saved.is_some() {
+        open.clone_from(&all_cells);
+    }
+    let earlier = |cell: usize| saved.and_then(|saved| saved.parts.iter().find(|part| part.cells.contains(&cell)));
+    let cell_of = |halfspace: usize| graph.halfspaces[halfspace].cell;
     let closed = all_cells.iter().copied().filter(|cell| !open.contains(cell)).collect::<Vec<_>>();
     if !closed.is_empty() {
         parts.push(Part { tree: plain, cells: closed, search: Kind::Root });
@@ -171,7 +216,15 @@ pub fn search(
         let of_block = |b: usize| graph.tensors.iter().position(|t| matches!(t.op, Op::Variables(v) if v == b));
         let tensors = (0..graph.blocks.len()).map(|b| of_block(b).unwrap_or_default()).collect();
         let search = variables::Search { engine: &engine, problem, root: &root.case, config: FEW_SLOPES, tensors };
-        let (mut tree, stack) = search.start(&open);
+        let (mut tree, stack) = match earlier(open[0]) {
+            Some(part) => {
+                let mut tree = part.tree.clone();
+                let leaves = tree.open_leaves(&open, cell_of);
+                let stack = search.reopen(&mut tree, &leaves, &open);
+                (tree, stack)
+            }
+            None => search.start(&open),
+        };
         // Many starts in small steps: some unsafe sets are tiny.
         let starts = (CLIMBS / open.len()).max(16);
         let climb = |from: &[Point], round: u64| {
@@ -187,9 +240,21 @@ pub fn search(
         proven
     } else {
         let start = |&cell: &usize| {
-            let halfspace = easiest(&engine, &root, cell);
+            let earlier = earlier(cell);
+            let halfspace = match earlier.map(|part| part.kind) {
+                Some(SavedKind::Neurons(halfspace)) => halfspace,
+                _ => easiest(&engine, &root, cell),
+            };
             let search = neurons::Search { engine: &engine, root: &root.case, halfspace, config: SLOPES };
-            let (tree, heap) = search.start();
+            let (tree, heap) = match earlier {
+                Some(part) => {
+                    let mut tree = part.tree.clone();
+                    let leaves = tree.open_leaves(&[cell], cell_of);
+                    let heap = search.reopen(&mut tree, &leaves);
+                    (tree, heap)
+                }
+                None => search.start(),
+            };
             (cell, search, tree, heap)
         };
         let started: Vec<_> = open.par_iter().map(start).collect();
@@ -202,6 +267,16 @@ pub fn search(
     let found = || reached.lock().unwrap_or_else(PoisonError::into_inner).take();
     if let Some(point) = found() {
         return Ok(Some(End::Reached(point)));
+    }
+    if !proven && stop.interrupted.load(Ordering::Relaxed) {
+        let kind = |part: &Part<'_, '_>| match &part.search {
+            Kind::Root => SavedKind::Root,
+            Kind::Variables(_) => SavedKind::Variables,
+            Kind::Neurons(search) => SavedKind::Neurons(search.halfspace),
+        };
+        let save = |part: Part<'_, '_>| SavedPart { kind: kind(&part), tree: part.tree, cells: part.cells };
+        let parts = parts.into_iter().map(save).collect();
+        return Ok(Some(End::Interrupted(Box::new(Saved { root: root.saved(), parts }))));
     }
     if !proven {
         return Ok(Some(End::Unknown));

@@ -5,6 +5,7 @@ use crate::relax::batch::{Case, Config, Engine, Layer, Matrix, Range, Targets, o
 use crate::relax::{Bounds, State, interval};
 use crate::search::branch::tree::{Refinement, Slopes, quantise};
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -16,6 +17,14 @@ pub struct Root {
     pub case: Case,
     pub refinements: Vec<Refinement>,
     state: State,
+}
+
+/// A root as a journal keeps it: slopes that were optimised within a limit of time are not found again.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Saved {
+    refinements: Vec<Refinement>,
+    /// Lower and upper bounds of every tensor.
+    bounds: Vec<(Vec<f64>, Vec<f64>)>,
 }
 
 /// Actual values of a layer from bounds of its deviation.
@@ -76,6 +85,22 @@ impl Root {
             root.state_refinements(t, stated);
             root.update(engine, l);
         }
+        root
+    }
+
+    pub fn saved(&self) -> Saved {
+        let bounds = self.state.bounds.iter().map(|bounds| (bounds.lower.clone(), bounds.upper.clone())).collect();
+        Saved { refinements: self.refinements.clone(), bounds }
+    }
+
+    /// The root that an earlier run saved.
+    pub fn restored(engine: &Engine<'_>, saved: &Saved) -> Self {
+        let mut root = Root::new(engine, None);
+        root.refinements.clone_from(&saved.refinements);
+        for (bounds, (lower, upper)) in root.state.bounds.iter_mut().zip(&saved.bounds) {
+            (bounds.lower, bounds.upper) = (lower.clone(), upper.clone());
+        }
+        (0..engine.layers.len()).for_each(|l| root.update(engine, l));
         root
     }
 

@@ -6,6 +6,7 @@ use num::Zero;
 use scalecheck::certificate::{CloseText, NodeText, RefineText, Side, SplitText};
 use scalecheck::number::Rational;
 use scalecheck::problem::Problem;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// Lower slopes by layer, over 2^SLOPE_BITS; −1 for the default, and no list for a layer of defaults.
@@ -46,7 +47,7 @@ pub fn restore(slopes: &Slopes, case: &Case, l: usize, column: &mut [f64]) {
 }
 
 /// Bounds of a tensor's elements that are derived again: of both sides, or the upper (`true`) or lower one.
-#[derive(Clone)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Refinement {
     pub tensor: usize,
     pub rows: Vec<usize>,
@@ -55,21 +56,37 @@ pub struct Refinement {
 }
 
 /// One row of a cell that is excluded.
-#[derive(Clone)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Closing {
     pub halfspace: usize,
     pub slopes: Option<Arc<Slopes>>,
     pub betas: Vec<Beta>,
 }
 
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Split {
     /// Neuron of a layer, at zero.
     Neuron(usize, usize),
     /// Element of a tensor of variables.
-    Variable(usize, usize, Rational),
+    Variable(usize, usize, #[serde(with = "as_text")] Rational),
 }
 
-#[derive(Default)]
+/// Thresholds in a journal.
+mod as_text {
+    use crate::journal::number;
+    use scalecheck::number::Rational;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(x: &Rational, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(x)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Rational, D::Error> {
+        number(&String::deserialize(from)?).map_err(serde::de::Error::custom)
+    }
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Node {
     pub refine: Vec<Refinement>,
     pub close: Vec<Closing>,
@@ -79,7 +96,7 @@ pub struct Node {
 }
 
 /// Nodes by position; the first is the root.
-#[derive(Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Tree {
     pub nodes: Vec<Node>,
 }
@@ -109,6 +126,17 @@ impl Tree {
             }
         }
         order
+    }
+
+    /// Leaves in which some of these cells, given by what their halfspaces exclude, are closed neither there nor above.
+    pub fn open_leaves(&self, cells: &[usize], cell_of: impl Fn(usize) -> usize) -> Vec<usize> {
+        let is_open = |&leaf: &usize| {
+            let above = std::iter::successors(Some(leaf), |&at| self.nodes[at].parent);
+            let closed: Vec<usize> =
+                above.flat_map(|at| &self.nodes[at].close).map(|closing| cell_of(closing.halfspace)).collect();
+            self.nodes[leaf].split.is_none() && !cells.iter().all(|cell| closed.contains(cell))
+        };
+        (0..self.nodes.len()).filter(is_open).collect()
     }
 
     /// The splits above a node, from the root down; true for the high side.
