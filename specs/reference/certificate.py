@@ -122,6 +122,8 @@ def form(data):
             record(side, ("file", "sha256"))
             text(side["file"])
             digits(side["sha256"])
+            if len(side["file"].encode("utf-8")) > 4096:
+                raise Fault("limit-size", "the name of a link's file")
     items(top["answers"], answer_form)
     return top
 
