@@ -87,7 +87,7 @@ fn run(page: &str) {
 /// Lines that build programs, which CI runs by themselves; here the programs are built.
 const BUILDS: [&str; 3] = [
     "cargo test --release --workspace",
-    "cargo install --path . && cargo install --path checker",
+    "cargo install --locked --path . && cargo install --locked --path checker",
     "cargo build --release --workspace",
 ];
 

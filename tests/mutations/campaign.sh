@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The long campaign: MUTATIONS mutations (by default a million), of which the reference checker confirms up to CONFIRM that
-# were not rejected. It needs Python 3.11 besides. A failing mutation is printed with its seed and number.
+# were not rejected. With WORKERS=1 the peak of memory is that of one check. It needs Python 3.11 besides. A failing mutation is
+# printed with its seed and number.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 seed=${SEED:-$RANDOM$RANDOM}
