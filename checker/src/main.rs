@@ -81,7 +81,7 @@ fn run(mut arguments: Vec<String>, json: bool, quiet: bool) -> Result<(String, u
     }
     #[cfg(feature = "gate")]
     if arguments.first().is_some_and(|command| command == "gate") {
-        return gate(arguments.split_off(1), json);
+        return gate(arguments.split_off(1), json, quiet);
     }
     let model = option(&mut arguments, "--model")?.map(PathBuf::from);
     let property = option(&mut arguments, "--property")?.map(PathBuf::from);
@@ -113,14 +113,17 @@ fn run(mut arguments: Vec<String>, json: bool, quiet: bool) -> Result<(String, u
     };
     let bytes = read(certificate.as_ref())?;
     let shown = std::io::stderr().is_terminal() && !quiet;
-    let progress = |done: usize, all: usize| {
-        if shown && all > 1 {
-            let end = if done == all { "\r\x1b[K" } else { "" };
-            eprint!("\rchecked {done} of {all} answers{end}");
+    let tell = |what: String| {
+        if shown {
+            eprint!("\r\x1b[K{what}");
         }
     };
+    tell(format!("checking {certificate}"));
+    let progress = |done: usize, all: usize| tell(format!("checked {done} of {all} answers"));
     let folder = Path::new(certificate).parent().unwrap_or(Path::new(""));
-    let report = verify_with(&statement, &bytes, folder, &config, progress).map_err(|e| e.within(certificate))?;
+    let report = verify_with(&statement, &bytes, folder, &config, progress).map_err(|e| e.within(certificate));
+    tell(String::new());
+    let report = report?;
     let text = if json { format!("{}\n", as_json(&report, certificate)) } else { as_text(&report) };
     Ok((text, report.verdict().exit_code()))
 }
@@ -239,7 +242,7 @@ fn counterexample(model: &Path, property: &Path, file: &str, json: bool) -> Resu
 
 /// `scalecheck gate`.
 #[cfg(feature = "gate")]
-fn gate(mut arguments: Vec<String>, json: bool) -> Result<(String, u8)> {
+fn gate(mut arguments: Vec<String>, json: bool, quiet: bool) -> Result<(String, u8)> {
     use scalecheck::gate;
     let format = match option(&mut arguments, "--format")? {
         None if json => gate::Format::Json,
@@ -262,7 +265,14 @@ fn gate(mut arguments: Vec<String>, json: bool) -> Result<(String, u8)> {
         }
         Err(e) => return Err(e),
     };
+    let shown = std::io::stderr().is_terminal() && !quiet;
+    if shown {
+        eprint!("checking {} requirements", policy.requirements.len());
+    }
     let findings = gate::check(&policy, &config);
+    if shown {
+        eprint!("\r\x1b[K");
+    }
     let open = findings.iter().all(|finding| finding.failure.is_none());
     if let (Some(file), true) = (attest, open) {
         put(&file, &format!("{:#}\n", gate::attestation(&policy, &findings)))?;
