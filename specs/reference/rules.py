@@ -1,11 +1,14 @@
 """calculus.md, section 4: the rules, one function a rule. All numbers are exact, so nothing of section 5 is needed."""
 
 from fractions import Fraction
-from math import lcm
+from math import ceil, floor, lcm
 
 from exact import Fault, ONE, Vector, ZERO, common, nearest16, reduce_vector
 
 SIXTEEN = 1 << 16
+# How a case computes: exactly; with every bound weaker, or stronger, by a part of the numbers that it is made of; or with the
+# bounds of tensors on the grid of section 5, on which default slopes hang.
+EXACT, WEAKER, STRONGER, GRID = 0, 1, -1, 2
 # How much weaker a loose bound is, and how much stronger a keen one, in parts of the numbers that it is made of: well above what
 # section 5 rounds.
 LOOSE = Fraction(1, 1 << 36)
@@ -14,7 +17,7 @@ LOOSE = Fraction(1, 1 << 36)
 class Case:
     """What is known in a case: bounds of tensors, and the boxes of variables."""
 
-    def __init__(self, problem, loose=0):
+    def __init__(self, problem, loose=EXACT):
         self.problem, self.loose = problem, loose
         self.bounds = {}
         self.limits = {}
@@ -74,14 +77,22 @@ def interval(case, index):
         low, high = change_interval(case, node)
     else:
         low, high = weights_interval(case, node)
-    if case.loose > 0 and node.size:
+    if case.loose == WEAKER and node.size:
         slack = LOOSE * max(max(abs(a), abs(b)) for a, b in zip(low, high))
         low, high = [a - slack for a in low], [b + slack for b in high]
     most = limit(low, high)
     if node.range is not None:
         low = [max(a, min(b, most)) for a, b in zip(low, node.range[0])]
         high = [min(a, max(b, -most)) for a, b in zip(high, node.range[1])]
-    return (list(low), list(high)), most
+    return outward(case, low, high, most), most
+
+
+def outward(case, low, high, most):
+    """Section 5, Bounds: rounded outward to the grid, if the case has one; `most` is 2^48 units."""
+    if case.loose != GRID:
+        return list(low), list(high)
+    unit = most / (1 << 48)
+    return [floor(a / unit) * unit for a in low], [ceil(b / unit) * unit for b in high]
 
 
 def limit(low, high):
@@ -279,7 +290,7 @@ def back_substitution(case, start, function, slopes, multipliers):
             continue
         current = reduce_vector(current)
         node = nodes[i]
-        if case.loose:
+        if case.loose in (WEAKER, STRONGER):
             ends = case.bounds[i] if i in case.bounds else case.boxes[i]
             slack += sum((abs(a) * max(abs(l), abs(u)) for a, l, u in zip(current.items, *ends)), ZERO) / current.den
             slack += abs(r)
@@ -311,7 +322,7 @@ def back_substitution(case, start, function, slopes, multipliers):
                 add(p, Vector([a * s for a, (s, _) in zip(w.items, row)], w.den * SIXTEEN))
         else:
             r += support(case, i, current)
-    return r + case.loose * LOOSE * slack
+    return r + case.loose * LOOSE * slack if case.loose in (WEAKER, STRONGER) else r
 
 
 def support(case, index, v):
@@ -375,7 +386,10 @@ def refine(case, refinements):
         most, (least, largest) = case.box_limits[tensor], case.boxes[tensor]
         case.boxes[tensor] = ([max(a, min(b, most)) for a, b in zip(least, low)],
                               [min(a, max(b, -most)) for a, b in zip(largest, high)])
-    case.bounds[tensor], case.limits[tensor] = (low, high), limit(low, high)
+    # what was derived is on the old grid first, then all of it on a new one
+    low, high = outward(case, low, high, case.limits[tensor])
+    case.limits[tensor] = limit(low, high)
+    case.bounds[tensor] = outward(case, low, high, case.limits[tensor])
 
 
 def ranges(case, multipliers):
@@ -399,7 +413,8 @@ def split(case, tensor, element, theta):
     children = []
     for side in (0, 1):
         child = case.child()
-        child.bounds[tensor] = cut(child.bounds[tensor], element, at, side, case.limits[tensor])
+        low, high = cut(child.bounds[tensor], element, at, side, case.limits[tensor])
+        child.bounds[tensor] = outward(case, low, high, case.limits[tensor])
         if tensor in child.boxes:
             child.boxes[tensor] = cut(child.boxes[tensor], element, at, side, case.box_limits[tensor])
         children.append(child)
@@ -443,4 +458,4 @@ def void(case, tensor, element):
     if tensor not in case.bounds:
         return False
     low, high = case.bounds[tensor][0][element], case.bounds[tensor][1][element]
-    return low > high + (LOOSE * max(abs(low), abs(high)) if case.loose > 0 else 0)
+    return low > high + (LOOSE * max(abs(low), abs(high)) if case.loose == WEAKER else 0)

@@ -1,18 +1,18 @@
 #!/usr/bin/env python3
 """A second checker of certificates, written from the text of the specification alone.
 
-    python3 scalecheck.py [--loose | --keen] CLAIM CERTIFICATE [--model FILE]
+    python3 scalecheck.py [--loose | --keen | --grid] CLAIM CERTIFICATE [--model FILE]
     python3 scalecheck.py --model FILE --property FILE CERTIFICATE
 
 The first line is the verdict: VERIFIED, REFUTED, REJECTED, MALFORMED, MISMATCH or LIMIT; for an error its message and
 code follow. Exit codes are 0, 10, 1, 2, 3 and 4. It needs Python 3.11 and nothing else.
 
-It computes with fractions and never rounds a bound. So its bounds are nearly always as tight as those of calculus.md, section 5,
-or tighter, and it may accept what misses by rounding alone. Now and then they are weaker by a hair: the rest of a rounded
-coefficient is charged to what is known of that tensor, and that may be less than what the exact one costs further back. With
---loose every bound is weaker by 2^-36 of the numbers that it is made of, with --keen stronger, which is more than what rounding
-costs or gains: what is accepted even with --loose does not depend on it, and neither does what is rejected even with --keen.
-A verdict with --keen proves nothing. Limits on work are not counted. It is slow.
+It computes with fractions and never rounds a bound, so it may accept what misses by rounding alone. Now and then its bounds are
+weaker all the same: where bounds are rounded as in calculus.md, section 5, default slopes are a little others, and the rest of a
+rounded coefficient is charged to what is known of that tensor, which may be less than what the exact one costs further back.
+With --loose every bound is weaker by 2^-36 of the numbers that it is made of: what is accepted even then does not depend on
+rounding. With --grid the bounds of tensors are rounded as section 5 says, and with --keen bounds are stronger by 2^-36: what is
+accepted then alone hangs on rounding. A verdict with --keen proves nothing. Limits on work are not counted. It is slow.
 """
 
 import sys
@@ -24,11 +24,13 @@ sys.set_int_max_str_digits(0)
 from certificate import Check
 from claim import Claim
 from exact import EXIT, Fault
+import rules
 
-USAGE = "scalecheck.py [--loose | --keen] CLAIM CERTIFICATE [--model FILE]"
+MODES = {"--loose": rules.WEAKER, "--keen": rules.STRONGER, "--grid": rules.GRID}
+USAGE = "scalecheck.py [--loose | --keen | --grid] CLAIM CERTIFICATE [--model FILE]"
 
 
-def check(claim_path, certificate, model=None, property_path=None, loose=0):
+def check(claim_path, certificate, model=None, property_path=None, loose=rules.EXACT):
     """A check that has been run, with its `verdict_word`. Errors that leave no verdict are raised as Fault."""
     claim = Claim.of_property(model, property_path) if property_path is not None else Claim(claim_path, model)
     run = Check(claim, certificate, loose)
@@ -51,7 +53,7 @@ def report(run):
 
 
 def main(arguments):
-    plain, options, loose = [], {}, 0
+    plain, options, loose = [], {}, rules.EXACT
     rest = list(arguments)
     try:
         while rest:
@@ -60,8 +62,8 @@ def main(arguments):
                 if word in options or not rest:
                     raise Fault("usage", f"{word} is not understood")
                 options[word] = rest.pop(0)
-            elif word in ("--loose", "--keen"):
-                loose = 1 if word == "--loose" else -1
+            elif word in MODES:
+                loose = MODES[word]
             elif word.startswith("-"):
                 raise Fault("usage", f"{word} is not understood")
             else:
