@@ -568,7 +568,7 @@ class Result:
 class Check:
     """A claim with its certificate."""
 
-    def __init__(self, claim, path, loose=rules.EXACT, above=None, data=None):
+    def __init__(self, claim, path, loose=rules.GRID, above=None, data=None):
         self.claim, self.loose = claim, loose
         self.depth = above.depth + 1 if above else 0
         self.known = above.known if above else {}     # checks of links, by the SHA-256 of claim and certificate

@@ -24,6 +24,7 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
+import rules  # noqa: E402
 import scalecheck  # noqa: E402
 
 
@@ -502,7 +503,7 @@ def other(checker, claim, certificate):
     return found["verdict"], codes, str({key: code for key, code in codes.items()})
 
 
-def own(claim, certificate, loose=0):
+def own(claim, certificate, loose=rules.GRID):
     """The same of this checker."""
     try:
         run = scalecheck.check(claim, certificate, loose=loose)
@@ -524,7 +525,7 @@ def compared(checker, claim, certificate):
     if theirs[0] == "REJECTED" and None not in theirs[1] and None not in ours[1]:
         odd = [key for key in {*theirs[1], *ours[1]} if theirs[1].get(key) != ours[1].get(key)]
         if odd and all(theirs[1].get(key) in MISSED for key in odd):
-            loose = own(claim, certificate, 1)
+            loose = own(claim, certificate, rules.WEAKER)
             if loose[0] == "REJECTED" and all(loose[1].get(key) == theirs[1][key] for key in odd):
                 return "rounding", theirs, ours
     return "differ", theirs, ours

@@ -5,7 +5,7 @@
 
 Every folder in FOLDER has a `claim.toml` with its files, a `certificate.json`, and in `verdict` an exit code and a verdict's
 word. Says which of them this checker does not confirm, and ends with 1 if there are any; COUNT folders are drawn at random. What
-is verified, and by this checker only with `--grid` or `--keen`, is a matter of rounding (see README.md) and counted apart.
+is verified, and by this checker only with `--exact` or `--keen`, is a matter of rounding (see README.md) and counted apart.
 """
 
 import argparse
@@ -47,7 +47,7 @@ def main():
         counts[word] = counts.get(word, 0) + 1
         if own == int(code):
             continue
-        is_rounding = word == "VERIFIED" and own == 1 and any(run(mode, *files)[0] == 0 for mode in ("--grid", "--keen"))
+        is_rounding = word == "VERIFIED" and own == 1 and any(run(mode, *files)[0] == 0 for mode in ("--exact", "--keen"))
         rounding, differ = rounding + is_rounding, differ + (not is_rounding)
         print(f"{place}: {word} with exit code {code}, this checker ends with {own}: {said[:300]}", flush=True)
     print(f"{len(names)} verdicts: {dict(sorted(counts.items()))}, {rounding} differ by rounding, {differ} not confirmed")

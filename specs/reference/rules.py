@@ -1,4 +1,5 @@
-"""calculus.md, section 4: the rules, one function a rule. All numbers are exact, so nothing of section 5 is needed."""
+"""calculus.md, section 4: the rules, one function a rule. All numbers are exact but for the bounds of tensors, which are rounded as
+section 5 says; nothing else of it is needed."""
 
 from fractions import Fraction
 from math import ceil, floor, lcm
@@ -6,9 +7,10 @@ from math import ceil, floor, lcm
 from exact import Fault, ONE, Vector, ZERO, common, nearest16, reduce_vector
 
 SIXTEEN = 1 << 16
-# How a case computes: exactly; with every bound weaker, or stronger, by a part of the numbers that it is made of; or with the
-# bounds of tensors on the grid of section 5, on which default slopes hang.
-EXACT, WEAKER, STRONGER, GRID = 0, 1, -1, 2
+# How a case computes: with the bounds of tensors on the grid of section 5, on which default slopes hang; with nothing rounded;
+# or so with every bound weaker, or stronger, by a part of the numbers that it is made of.
+GRID, EXACT, WEAKER, STRONGER = range(4)
+SIGN = {GRID: 0, EXACT: 0, WEAKER: 1, STRONGER: -1}
 # How much weaker a loose bound is, and how much stronger a keen one, in parts of the numbers that it is made of: well above what
 # section 5 rounds.
 LOOSE = Fraction(1, 1 << 36)
@@ -17,7 +19,7 @@ LOOSE = Fraction(1, 1 << 36)
 class Case:
     """What is known in a case: bounds of tensors, and the boxes of variables."""
 
-    def __init__(self, problem, loose=EXACT):
+    def __init__(self, problem, loose=GRID):
         self.problem, self.loose = problem, loose
         self.bounds = {}
         self.limits = {}
@@ -290,7 +292,7 @@ def back_substitution(case, start, function, slopes, multipliers):
             continue
         current = reduce_vector(current)
         node = nodes[i]
-        if case.loose in (WEAKER, STRONGER):
+        if SIGN[case.loose]:
             ends = case.bounds[i] if i in case.bounds else case.boxes[i]
             slack += sum((abs(a) * max(abs(l), abs(u)) for a, l, u in zip(current.items, *ends)), ZERO) / current.den
             slack += abs(r)
@@ -322,7 +324,7 @@ def back_substitution(case, start, function, slopes, multipliers):
                 add(p, Vector([a * s for a, (s, _) in zip(w.items, row)], w.den * SIXTEEN))
         else:
             r += support(case, i, current)
-    return r + case.loose * LOOSE * slack if case.loose in (WEAKER, STRONGER) else r
+    return r + SIGN[case.loose] * LOOSE * slack
 
 
 def support(case, index, v):

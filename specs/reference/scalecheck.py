@@ -1,18 +1,18 @@
 #!/usr/bin/env python3
 """A second checker of certificates, written from the text of the specification alone.
 
-    python3 scalecheck.py [--loose | --keen | --grid] CLAIM CERTIFICATE [--model FILE]
+    python3 scalecheck.py [--exact | --loose | --keen] CLAIM CERTIFICATE [--model FILE]
     python3 scalecheck.py --model FILE --property FILE CERTIFICATE
 
 The first line is the verdict: VERIFIED, REFUTED, REJECTED, MALFORMED, MISMATCH or LIMIT; for an error its message and
 code follow. Exit codes are 0, 10, 1, 2, 3 and 4. It needs Python 3.11 and nothing else.
 
-It computes with fractions and never rounds a bound, so it may accept what misses by rounding alone. Now and then its bounds are
-weaker all the same: where bounds are rounded as in calculus.md, section 5, default slopes are a little others, and the rest of a
-rounded coefficient is charged to what is known of that tensor, which may be less than what the exact one costs further back.
-With --loose every bound is weaker by 2^-36 of the numbers that it is made of: what is accepted even then does not depend on
-rounding. With --grid the bounds of tensors are rounded as section 5 says, and with --keen bounds are stronger by 2^-36: what is
-accepted then alone hangs on rounding. A verdict with --keen proves nothing. Limits on work are not counted. It is slow.
+It computes with fractions. Of what calculus.md, section 5, rounds it rounds the bounds of tensors, since default slopes hang on
+them, and nothing else. So it may accept what misses by rounding alone, and now and then its bounds are weaker by a hair: the rest
+of a rounded coefficient is charged to what is known of that tensor, which may be less than what the exact one costs further back.
+With --exact nothing is rounded. With --loose every bound is weaker besides by 2^-36 of the numbers that it is made of: what is
+accepted even then does not depend on rounding. With --keen every bound is stronger by as much: what is accepted then alone hangs
+on rounding, and that verdict proves nothing. Limits on work are not counted. It is slow.
 """
 
 import sys
@@ -26,11 +26,11 @@ from claim import Claim
 from exact import EXIT, Fault
 import rules
 
-MODES = {"--loose": rules.WEAKER, "--keen": rules.STRONGER, "--grid": rules.GRID}
-USAGE = "scalecheck.py [--loose | --keen | --grid] CLAIM CERTIFICATE [--model FILE]"
+MODES = {"--exact": rules.EXACT, "--loose": rules.WEAKER, "--keen": rules.STRONGER}
+USAGE = "scalecheck.py [--exact | --loose | --keen] CLAIM CERTIFICATE [--model FILE]"
 
 
-def check(claim_path, certificate, model=None, property_path=None, loose=rules.EXACT):
+def check(claim_path, certificate, model=None, property_path=None, loose=rules.GRID):
     """A check that has been run, with its `verdict_word`. Errors that leave no verdict are raised as Fault."""
     claim = Claim.of_property(model, property_path) if property_path is not None else Claim(claim_path, model)
     run = Check(claim, certificate, loose)
@@ -53,7 +53,7 @@ def report(run):
 
 
 def main(arguments):
-    plain, options, loose = [], {}, rules.EXACT
+    plain, options, loose = [], {}, rules.GRID
     rest = list(arguments)
     try:
         while rest:
