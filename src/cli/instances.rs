@@ -1,6 +1,7 @@
 //! `scalecert instances FOLDER…`: the instances of a verification competition, each in processes of its own.
 
 use super::console::{Answer, Console};
+use crate::bundle::replace;
 use anyhow::{Context, Result, bail, ensure};
 use comfy_table::Table;
 use scalecheck::certificate;
@@ -11,7 +12,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-/// Prove every instance of benchmark folders, check each certificate with `scalecheck`, and time both.
+/// Prove every instance of benchmark folders, check each certificate with `scalecheck`, and time both. After an interruption the
+/// same command goes on from the file OUTPUT.partial.
 ///
 /// Exit codes: 0 `scalecheck` confirmed every certified and every refuted instance, 1 it did not, 2 bad input.
 #[derive(clap::Args)]
@@ -87,11 +89,18 @@ pub fn run(arguments: &Arguments, console: &Console) -> Result<Answer> {
     // Rows are added one by one; if this run is interrupted, those that are done stay in this file.
     let partial = PathBuf::from(format!("{}.partial", arguments.output.display()));
     let place = || format!("cannot write {}", partial.display());
-    let mut rows = File::create(&partial).with_context(place)?;
-    rows.write_all(HEADER.as_bytes()).with_context(place)?;
+    let mut all = earlier(&partial, &instances, &arguments.folders);
+    if !all.is_empty() {
+        let (known, count, file) = (all.len(), instances.len(), partial.display());
+        console.say(format!("{known} of {count} instances are known from {file}; without that file all are done anew"));
+    }
+    let known = instances.iter().zip(&all).map(|(i, ended)| row(&arguments.folders[i.folder], i, ended));
+    let known: String = [HEADER.to_owned()].into_iter().chain(known).collect();
+    replace(&partial, known.as_bytes())?;
+    let mut rows = File::options().append(true).open(&partial).with_context(place)?;
     let bar = console.bar(instances.len(), "instances")?;
-    let mut all = Vec::new();
-    for instance in &instances {
+    bar.inc(all.len() as u64);
+    for instance in &instances[all.len()..] {
         let name = format!("{} {}", instance.model, instance.property);
         bar.set_message(name.clone());
         let folder = &arguments.folders[instance.folder];
@@ -123,6 +132,34 @@ pub fn run(arguments: &Arguments, console: &Console) -> Result<Answer> {
     let folders: Vec<Value> = arguments.folders.iter().zip(&sums).map(|(folder, sum)| sum.json(folder)).collect();
     let json = json!({ "results": target.display().to_string(), "folders": folders, "not_confirmed": wrong });
     Answer::new(u8::from(wrong > 0), json)
+}
+
+/// What an interrupted run found of the first of these instances.
+fn earlier(partial: &Path, instances: &[Instance], folders: &[PathBuf]) -> Vec<Ended> {
+    let text = fs::read_to_string(partial).unwrap_or_default();
+    let Some(rows) = text.strip_prefix(HEADER) else { return vec![] };
+    // A run that was stopped may have left its last line unfinished.
+    let whole = rows.split_inclusive('\n').filter_map(|row| row.strip_suffix('\n'));
+    instances.iter().zip(whole).map_while(|(instance, row)| known(&folders[instance.folder], instance, row)).collect()
+}
+
+/// How an instance ended, from its row.
+fn known(folder: &Path, instance: &Instance, row: &str) -> Option<Ended> {
+    let rest = row.strip_prefix(&about(folder, instance))?;
+    let &[verdict, seconds, check, check_verdict, cases, bytes] = &rest.split(',').collect::<Vec<_>>()[..] else {
+        return None;
+    };
+    let checked = |verdict| {
+        Some(Checked { seconds: check.parse().ok()?, verdict, cases: cases.parse().ok()?, bytes: bytes.parse().ok()? })
+    };
+    let one_of = |all: &[&'static str], word: &str| all.iter().copied().find(|known| *known == word);
+    let checked = if check.is_empty() { None } else { Some(checked(one_of(&CHECKS, check_verdict)?)?) };
+    Some(Ended {
+        folder: instance.folder,
+        verdict: one_of(&VERDICTS, verdict)?,
+        seconds: seconds.parse().ok()?,
+        checked,
+    })
 }
 
 /// The instances of a folder that the filter lets through.
@@ -205,15 +242,8 @@ fn one(
 
 fn check(checker: &Path, about: &[std::ffi::OsString], kept: &Path, say: &dyn Fn(&str)) -> Result<Checked> {
     let (output, seconds) = timed(Command::new(checker).arg("verify").args(about).arg(kept))?;
-    let verdict = match output.status.code() {
-        Some(0) => "verified",
-        Some(10) => "refuted",
-        Some(1) => "rejected",
-        Some(2) => "malformed",
-        Some(3) => "mismatch",
-        Some(4) => "limit",
-        _ => "error",
-    };
+    let of_code = [0, 10, 1, 2, 3, 4].iter().position(|code| output.status.code() == Some(*code));
+    let verdict = CHECKS[of_code.unwrap_or(CHECKS.len() - 1)];
     let bytes = fs::read(kept).with_context(|| format!("cannot read {}", kept.display()))?;
     let proofs = |certificate: certificate::Certificate| certificate.answers.into_iter().filter_map(|a| a.proof);
     let cases = match certificate::parse(&bytes, scalecheck::verify::Config::default().max_memory) {
@@ -226,17 +256,21 @@ fn check(checker: &Path, about: &[std::ffi::OsString], kept: &Path, say: &dyn Fn
     Ok(Checked { seconds, verdict, cases, bytes: bytes.len() as u64 })
 }
 
-/// The row of an instance in the table of results.
-fn row(folder: &Path, instance: &Instance, ended: &Ended) -> String {
+/// The beginning of an instance's row: what it is about.
+fn about(folder: &Path, instance: &Instance) -> String {
     // No name of a line has a comma in it; that of a folder may.
     let folder = folder.display().to_string();
     let quoted = folder.contains([',', '"', '\n']).then(|| format!("\"{}\"", folder.replace('"', "\"\"")));
+    format!("{},{},{},", quoted.unwrap_or(folder), instance.model, instance.property)
+}
+
+/// The row of an instance in the table of results.
+fn row(folder: &Path, instance: &Instance, ended: &Ended) -> String {
     let checked = ended
         .checked
         .as_ref()
         .map_or(",,,".to_owned(), |c| format!("{:.6},{},{},{}", c.seconds, c.verdict, c.cases, c.bytes));
-    let (model, property, verdict) = (&instance.model, &instance.property, ended.verdict);
-    format!("{},{model},{property},{verdict},{:.6},{checked}\n", quoted.unwrap_or(folder), ended.seconds)
+    format!("{}{},{:.6},{checked}\n", about(folder, instance), ended.verdict, ended.seconds)
 }
 
 /// What became of the instances of a folder.
@@ -252,6 +286,8 @@ struct Sum {
 }
 
 const VERDICTS: [&str; 4] = ["certified", "refuted", "unknown", "error"];
+/// What `scalecheck` says, by its exit codes 0, 10, 1, 2, 3 and 4, and any other.
+const CHECKS: [&str; 7] = ["verified", "refuted", "rejected", "malformed", "mismatch", "limit", "error"];
 
 impl Sum {
     fn of(ended: &[&Ended]) -> Self {

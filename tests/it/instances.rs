@@ -77,6 +77,31 @@ fn every_instance_has_a_row_and_the_checkers_verdict() {
 }
 
 #[test]
+fn an_interrupted_run_is_gone_on_with() {
+    let folder = benchmark();
+    let at = |name: &str| folder.path().join(name);
+    assert_eq!(instances(scalecert(), folder.path(), &["-o", "all.csv"]).status.code(), Some(0));
+    let all = fs::read_to_string(at("all.csv")).expect("the results");
+    let rows: Vec<&str> = all.lines().collect();
+    // The first row as nobody would find it again, and a line that was not finished.
+    let mut first: Vec<&str> = rows[1].split(',').collect();
+    first[4] = "123.000000";
+    let left = format!("{}\n{}\n{}", rows[0], first.join(","), &rows[2][..rows[2].len() - 3]);
+    fs::write(at("again.csv.partial"), left).expect("a partial file");
+    let output = instances(scalecert(), folder.path(), &["-o", "again.csv"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    assert!(text(&output).contains("1 of 3 instances are known from again.csv.partial"), "{}", text(&output));
+    let again = fs::read_to_string(at("again.csv")).expect("the results");
+    let again: Vec<&str> = again.lines().collect();
+    assert_eq!((again.len(), again[1]), (4, &first.join(",")[..]));
+    assert!(again[2].starts_with("set,digits.onnx,large.vnnlib,refuted,"), "{}", again[2]);
+    // What is about other instances is of no use.
+    fs::write(at("other.csv.partial"), format!("{}\n{}\n", rows[0], rows[2])).expect("a partial file");
+    let output = instances(scalecert(), folder.path(), &["-o", "other.csv"]);
+    assert!(!text(&output).contains("are known"), "{}", text(&output));
+}
+
+#[test]
 fn the_filter_and_the_timeout_are_heeded() {
     let folder = benchmark();
     let output = instances(scalecert(), folder.path(), &["--filter", "large", "--timeout", "30"]);
