@@ -205,8 +205,8 @@ pub fn parse(bytes: &[u8], max_memory: u64) -> Result<Certificate> {
     let malformed = |message: String| error(Code::CertificateFormat, message);
     let (packed, mut unpacked) = (bytes.starts_with(&[0x1f, 0x8b]), Vec::new());
     if packed {
-        // Any byte counts four: what is longer exceeds the limit.
-        let most = (max_memory / 4).saturating_add(1);
+        // Any byte counts two: what is longer exceeds the limit.
+        let most = (max_memory / 2).saturating_add(1);
         let read = MultiGzDecoder::new(bytes).take(most).read_to_end(&mut unpacked);
         read.map_err(|e| malformed(format!("the gzip data is damaged: {e}")))?;
     }
@@ -236,11 +236,11 @@ pub fn parse(bytes: &[u8], max_memory: u64) -> Result<Certificate> {
 /// numbers by the commas between them, strings by their quotation marks, lists and objects by the brackets that open them.
 fn memory(json: &[u8]) -> u64 {
     let cost = |byte: &u8| match byte {
-        b',' => 32,
+        b',' => 24,
         b'"' => 40,
         b'[' => 48,
         b'{' => 384,
-        _ => 4,
+        _ => 2,
     };
     json.iter().map(cost).sum()
 }

@@ -14,8 +14,8 @@ from ladders import KERNELS
 from problem import Problem, dot, evaluate, winner
 
 LARGEST = 2 ** 29
-# What a byte of the text counts in memory; any other counts four.
-COUNTS = {b"{": 384, b"[": 48, b",": 32, b'"': 40}
+# What a byte of the text counts in memory; any other counts two.
+COUNTS = {b"{": 384, b"[": 48, b",": 24, b'"': 40}
 
 
 # ---- the form ----
@@ -30,8 +30,8 @@ def unpack(data):
         try:
             while rest:
                 inflate = zlib.decompressobj(31)
-                result += inflate.decompress(rest, LARGEST // 4 + 1 - len(result))
-                if len(result) > LARGEST // 4 or inflate.unconsumed_tail:
+                result += inflate.decompress(rest, LARGEST // 2 + 1 - len(result))
+                if len(result) > LARGEST // 2 or inflate.unconsumed_tail:
                     raise Fault("limit-size", "the certificate is too large")
                 if not inflate.eof:
                     raise malformed("damaged gzip")
@@ -39,7 +39,7 @@ def unpack(data):
         except zlib.error:
             raise malformed("damaged gzip")
         data = result
-    if 4 * len(data) + sum((count - 4) * data.count(byte) for byte, count in COUNTS.items()) > LARGEST:
+    if 2 * len(data) + sum((count - 2) * data.count(byte) for byte, count in COUNTS.items()) > LARGEST:
         raise Fault("limit-size", "the certificate is too large")
     return data
 
