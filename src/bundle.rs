@@ -8,7 +8,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use rayon::prelude::*;
-use scalecheck::certificate::Certificate;
+use scalecheck::certificate::{Certificate, memory};
 use scalecheck::claim::{Inputs, Property};
 use scalecheck::problem::Clean;
 use scalecheck::verify::{Config as CheckConfig, Report, RowVerdict, Statement, verify_with};
@@ -91,7 +91,9 @@ pub fn checked(certificate: &Certificate, statement: &Statement, at: &Path) -> R
     let mut bytes = serde_json::to_vec(certificate)?;
     bytes.push(b'\n');
     let folder = at.parent().unwrap_or(Path::new(""));
-    let report = verify_with(statement, &bytes, folder, &CheckConfig::default(), |_, _| ())?;
+    // How much memory a user wants to spend on it is not for the prover to say.
+    let config = CheckConfig { max_memory: u64::MAX, ..CheckConfig::default() };
+    let report = verify_with(statement, &bytes, folder, &config, |_, _| ())?;
     Ok((bytes, report))
 }
 
@@ -109,29 +111,31 @@ pub fn checked_bytes(certificate: &Certificate, statement: &Statement) -> Result
     Ok(bytes)
 }
 
-/// Checks the certificate and puts it in place in one step; gzipped if the name ends in `.gz`. `walked` says that this very
-/// run found all of its proofs.
-pub fn write(path: &Path, certificate: &Certificate, statement: &Statement, walked: bool) -> Result<()> {
+/// Checks the certificate and puts it in place as [`put`] does. `walked` says that this very run found all of its proofs.
+pub fn write(path: &Path, certificate: &Certificate, statement: &Statement, walked: bool) -> Result<Option<u64>> {
     let proofs = certificate.answers.iter().any(|answer| answer.proof.is_some());
     if walked && proofs && matches!(statement.claim().inputs, Inputs::Regions(_)) {
         // The search has walked each of these proofs by the exact rules, which takes as long as all the rest. What is left
-        // to check is the file around them: its form, and that it is not larger than the checker reads.
+        // to check is the file around them: its form.
         let mut bytes = serde_json::to_vec(certificate)?;
         bytes.push(b'\n');
-        scalecheck::certificate::parse(&bytes, CheckConfig::default().max_memory)?;
+        scalecheck::certificate::parse(&bytes, u64::MAX)?;
         return put(path, &bytes);
     }
     put(path, &checked_bytes(certificate, statement)?)
 }
 
-/// Puts a certificate that is checked in place in one step; gzipped if the name ends in `.gz`.
-pub fn put(path: &Path, bytes: &[u8]) -> Result<()> {
+/// Puts a certificate that is checked in place in one step; gzipped if the name ends in `.gz`. What its check may need in
+/// memory, if that is more than `scalecheck` allows by itself.
+pub fn put(path: &Path, bytes: &[u8]) -> Result<Option<u64>> {
     if path.extension().is_some_and(|e| e == "gz") {
         let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
         encoder.write_all(bytes)?;
-        return replace(path, &encoder.finish()?);
+        replace(path, &encoder.finish()?)?;
+    } else {
+        replace(path, bytes)?;
     }
-    replace(path, bytes)
+    Ok(Some(memory(bytes)).filter(|needed| *needed > CheckConfig::default().max_memory))
 }
 
 /// Puts a file in place in one step, so that none is ever half written.

@@ -242,8 +242,9 @@ impl Explored {
     }
 
     /// Writes the claim that states what was found, and its certificate. Every setting that was explored becomes one that
-    /// states a tolerance for all rows, and one that states what is reached at some row. The journal is then done with.
-    pub fn write(&self, base: &Base, model: Option<&Path>, claim: &Path, certificate: &Path) -> Result<()> {
+    /// states a tolerance for all rows, and one that states what is reached at some row. The journal is then done with. Answers as
+    /// [`bundle::put`] does.
+    pub fn write(&self, base: &Base, model: Option<&Path>, claim: &Path, certificate: &Path) -> Result<Option<u64>> {
         let (mut tables, mut answers, mut position) = (Vec::new(), Vec::new(), vec![None; self.points.len()]);
         for ((s, point), summary) in self.points.iter().enumerate().zip(self.summaries()) {
             if let Some(proven) = &summary.proven {
@@ -277,9 +278,10 @@ impl Explored {
         bundle.answers = answers;
         // What the checker refuses must not come back from the journal.
         let bytes = bundle::checked_bytes(&bundle, &statement).inspect_err(|_| drop(remove(&self.journal)))?;
-        bundle::put(certificate, &bytes)?;
+        let memory = bundle::put(certificate, &bytes)?;
         replace(claim, text.as_bytes())?;
-        remove(&self.journal)
+        remove(&self.journal)?;
+        Ok(memory)
     }
 }
 

@@ -234,7 +234,7 @@ pub fn parse(bytes: &[u8], max_memory: u64) -> Result<Certificate> {
 /// What a certificate's text may need in memory, itself included, in bytes. Objects and lists may take many times the
 /// room of their text, such as `{},` in a list of nodes; so what they may take at most is counted before any is read:
 /// numbers by the commas between them, strings by their quotation marks, lists and objects by the brackets that open them.
-fn memory(json: &[u8]) -> u64 {
+pub fn memory(json: &[u8]) -> u64 {
     let cost = |byte: &u8| match byte {
         b',' => 24,
         b'"' => 40,

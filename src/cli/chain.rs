@@ -51,9 +51,9 @@ pub fn run(arguments: &Arguments, console: &Console) -> Result<Answer> {
         }
     }
     if proven {
-        bundle::put(&path, &bytes)?;
+        let memory = bundle::put(&path, &bytes)?;
         console.say(format!("wrote {}", path.display()));
-        console.say(format!("check it: scalecheck verify {} {}", arguments.claim.display(), path.display()));
+        console.check(&format!("{} {}", arguments.claim.display(), path.display()), memory);
     } else {
         console.say("the links do not establish the claim, so no certificate was written");
     }

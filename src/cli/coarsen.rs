@@ -251,13 +251,12 @@ impl Files<'_> {
         console.say(format!("wrote {}", self.claim.display()));
         let statement = Statement::load(&self.claim, None)?;
         let target = self.arguments.certificate.clone().unwrap_or_else(|| self.claim.with_extension("cert.json"));
-        let certificate = bundle::certificate(&statement, outcomes);
-        if let Some(certificate) = &certificate {
-            bundle::write(&target, certificate, &statement, true)?;
-        }
-        let target = certificate.is_some().then_some(target.as_path());
-        print_table(&statement, outcomes, target, &self.claim, None, console);
-        Ok(as_json(&statement, outcomes, target))
+        let written = match bundle::certificate(&statement, outcomes) {
+            Some(certificate) => Some((target.as_path(), bundle::write(&target, &certificate, &statement, true)?)),
+            None => None,
+        };
+        print_table(&statement, outcomes, written, &self.claim, None, console);
+        Ok(as_json(&statement, outcomes, written.map(|(path, _)| path)))
     }
 }
 

@@ -82,6 +82,12 @@ impl Console {
         if self.closed.get() { super::BAD_INPUT } else { code }
     }
 
+    /// Says how to check a certificate: the command, and what it needs besides.
+    pub fn check(&self, command: &str, memory: Option<u64>) {
+        let more = memory.map_or_else(String::new, |memory| format!(" --max-memory {memory}"));
+        self.say(format!("check it: scalecheck verify {command}{more}"));
+    }
+
     /// Shows a table.
     pub fn show(&self, table: &Table) {
         self.say(table.trim_fmt());

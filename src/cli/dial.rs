@@ -106,6 +106,8 @@ struct Dial {
     rows: usize,
     claim: PathBuf,
     certificate: PathBuf,
+    /// What the check may need, if that is more than usual.
+    memory: Option<u64>,
 }
 
 fn dial(arguments: &Arguments, model: Option<&Path>, console: &Console) -> Result<Dial> {
@@ -126,7 +128,7 @@ fn dial(arguments: &Arguments, model: Option<&Path>, console: &Console) -> Resul
     let default = || base.beside(stem.as_deref(), "dial.cert.json.gz");
     let certificate = arguments.output.clone().unwrap_or_else(default);
     let line = console.line("checking")?;
-    explored.write(&base, model, &claim, &certificate)?;
+    let memory = explored.write(&base, model, &claim, &certificate)?;
     line.finish_and_clear();
     let model = model.unwrap_or(&base.statement.claim().model).file_name().unwrap_or_default();
     Ok(Dial {
@@ -137,6 +139,7 @@ fn dial(arguments: &Arguments, model: Option<&Path>, console: &Console) -> Resul
         rows: base.statement.claim().rows().len(),
         claim,
         certificate,
+        memory,
     })
 }
 
@@ -295,7 +298,7 @@ impl Dial {
         }
         let (claim, certificate) = (self.claim.display(), self.certificate.display());
         console.say(format!("wrote {claim} and {certificate}"));
-        console.say(format!("check it: scalecheck verify {claim} {certificate}"));
+        console.check(&format!("{claim} {certificate}"), self.memory);
         console.say(format!("look at it: scalecert report {claim} {certificate} --tolerance {tolerance}"));
     }
 

@@ -87,7 +87,7 @@ pub fn run(arguments: &Arguments, console: &Console) -> Result<Answer> {
     let claim = base.beside(None, "flow.toml");
     let certificate = arguments.output.clone().unwrap_or_else(|| base.beside(None, "flow.cert.json.gz"));
     let line = console.line("checking")?;
-    explored.write(&base, None, &claim, &certificate)?;
+    let memory = explored.write(&base, None, &claim, &certificate)?;
     line.finish_and_clear();
     let summaries = explored.summaries();
     let mut table = console.table(["tensor", "band", "at least (attacked)", "at most (certified)"]);
@@ -102,7 +102,7 @@ pub fn run(arguments: &Arguments, console: &Console) -> Result<Answer> {
     console.say(format!("the largest change of any coordinate of the band, worst of {rows} rows;"));
     console.say("both are bounds: the truth lies between. Attacks are evaluated and proofs checked exactly.");
     console.say(format!("wrote {} and {}", claim.display(), certificate.display()));
-    console.say(format!("check it: scalecheck verify {} {}", claim.display(), certificate.display()));
+    console.check(&format!("{} {}", claim.display(), certificate.display()), memory);
     let bands = bands.iter().zip(&summaries).map(|(band, s)| {
         json!({
             "tensor": band.tensor,

@@ -95,10 +95,7 @@ pub fn run(arguments: &Arguments, console: &Console) -> Result<Answer> {
     line.finish_and_clear();
     let checking = console.line("checking")?;
     let path = match bundle::certificate(&statement, &outcomes) {
-        Some(certificate) => {
-            bundle::write(&path, &certificate, &statement, !resumed)?;
-            Some(path.as_path())
-        }
+        Some(certificate) => Some((path.as_path(), bundle::write(&path, &certificate, &statement, !resumed)?)),
         None => None,
     };
     checking.finish_and_clear();
@@ -116,7 +113,7 @@ pub fn run(arguments: &Arguments, console: &Console) -> Result<Answer> {
     } else if unknown && arguments.method == Choice::Auto && arguments.timeout.is_none() {
         console.say("--timeout SECONDS splits what is unknown into cases");
     }
-    let mut json = as_json(&statement, &outcomes, path);
+    let mut json = as_json(&statement, &outcomes, path.map(|(path, _)| path));
     json["interrupted"] = interrupted.into();
     Answer::new(exit_code(&statement, &outcomes), json)
 }
@@ -166,11 +163,11 @@ fn measure(property: &Property) -> &'static str {
     }
 }
 
-/// Prints what is claimed and what was found.
+/// Prints what is claimed and what was found; `written` is the certificate, and what its check may need if more than usual.
 pub fn print_table(
     statement: &Statement,
     outcomes: &[Outcome],
-    path: Option<&Path>,
+    written: Option<(&Path, Option<u64>)>,
     claim: &Path,
     model: Option<&Path>,
     console: &Console,
@@ -229,19 +226,18 @@ pub fn print_table(
     };
     let counts = [Status::Certified, Status::Refuted, Status::Unknown].map(count);
     console.say(counts.join(", "));
-    let Some(path) = path else {
+    let Some((path, memory)) = written else {
         console.say("no answer was found, so no certificate was written");
         return;
     };
     let (path, claim) = (path.display(), claim.display());
     console.say(format!("wrote {path}"));
-    console.say(match model {
+    let about = match model {
         // Without a claim file, model and property are what was asked.
-        Some(model) => {
-            format!("check it: scalecheck verify --model {} --property {claim} {path}", model.display())
-        }
-        None => format!("check it: scalecheck verify {claim} {path}"),
-    });
+        Some(model) => format!("--model {} --property {claim}", model.display()),
+        None => claim.to_string(),
+    };
+    console.check(&format!("{about} {path}"), memory);
 }
 
 fn word(status: Status) -> String {

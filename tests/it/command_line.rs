@@ -345,3 +345,12 @@ fn an_interrupted_search_is_gone_on_with() {
     assert!(!partial.exists());
     assert_eq!(verdict(folder.path(), "claim.cert.json"), Verdict::Verified);
 }
+
+/// A certificate that `scalecheck` would not read by itself is written all the same, with what to allow it.
+#[test]
+fn what_a_large_certificate_needs_is_said() {
+    let folder = folder();
+    let put = |bytes: &[u8]| scalecert::bundle::put(&folder.path().join("c.json"), bytes).expect("it is written");
+    assert_eq!(put(&[b'{'; 1000]), None);
+    assert_eq!(put(&vec![b'{'; 2_000_000]), Some(2_000_000 * 384));
+}
