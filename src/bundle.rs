@@ -48,7 +48,7 @@ pub fn resume_rows(
         let saved = noted.as_mut().and_then(Noted::unfinished);
         if let (Some(noted), None) = (noted, &saved) {
             done();
-            return noted.outcome((setting, rows[r]));
+            return noted.outcome((setting, rows[r]), &settings[setting].property);
         }
         let saved = saved.as_deref();
         if INTERRUPTED.load(Ordering::Relaxed) {
@@ -86,10 +86,16 @@ pub fn certificate(statement: &Statement, outcomes: &[Outcome]) -> Option<Certif
     (!certificate.answers.is_empty()).then_some(certificate)
 }
 
-/// The certificate as JSON, and what `scalecheck`'s own code says of it where it will be.
-pub fn checked(certificate: &Certificate, statement: &Statement, at: &Path) -> Result<(Vec<u8>, Report)> {
+/// The certificate as JSON.
+fn text(certificate: &Certificate) -> Result<Vec<u8>> {
     let mut bytes = serde_json::to_vec(certificate)?;
     bytes.push(b'\n');
+    Ok(bytes)
+}
+
+/// The certificate as JSON, and what `scalecheck`'s own code says of it where it will be.
+pub fn checked(certificate: &Certificate, statement: &Statement, at: &Path) -> Result<(Vec<u8>, Report)> {
+    let bytes = text(certificate)?;
     let folder = at.parent().unwrap_or(Path::new(""));
     // How much memory a user wants to spend on it is not for the prover to say.
     let config = CheckConfig { max_memory: u64::MAX, ..CheckConfig::default() };
@@ -117,8 +123,7 @@ pub fn write(path: &Path, certificate: &Certificate, statement: &Statement, walk
     if walked && proofs && matches!(statement.claim().inputs, Inputs::Regions(_)) {
         // The search has walked each of these proofs by the exact rules, which takes as long as all the rest. What is left
         // to check is the file around them: its form.
-        let mut bytes = serde_json::to_vec(certificate)?;
-        bytes.push(b'\n');
+        let bytes = text(certificate)?;
         scalecheck::certificate::parse(&bytes, u64::MAX)?;
         return put(path, &bytes);
     }

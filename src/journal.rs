@@ -90,7 +90,10 @@ pub fn remove(path: &Path) -> Result<()> {
     }
 }
 
+/// Of a journal that no run of this program wrote.
+pub const DAMAGED: &str = "a damaged journal (.partial); delete it";
+
 /// An exact number of a journal: those of evaluated perturbations can be longer than a claim's may be.
 pub fn number(text: &str) -> Result<Rational> {
-    parse_rational(text).or_else(|| text.parse().ok()).context("a damaged journal (.partial); delete it")
+    parse_rational(text).or_else(|| text.parse().ok()).context(DAMAGED)
 }

@@ -285,8 +285,7 @@ impl<'n> Writer<'n> {
             steps.push(Step::new("Gather", Some(places)));
             steps
         };
-        let all = 0..linear.weights().mantissas().len();
-        if !all.into_iter().all(|k| linear.weights().is_one(k)) {
+        if !(0..linear.weights().mantissas().len()).all(|k| linear.weights().is_one(k)) {
             let factors = weights(linear)?;
             let shape = if factors.len() == 1 { &[] } else { &node.shape[..] };
             let factors = self.parameter(node, Some(term), shape, &factors);

@@ -2,12 +2,13 @@
 
 use crate::emit::{Builder, Slopes};
 use crate::graph::{Graph, Maps, float};
-use crate::journal::number;
+use crate::journal::{DAMAGED, number};
 use crate::relax::back_substitution::{Improved, Warm};
 use crate::relax::{State, back_substitution, lp, pre_activations, slopes};
 use crate::search::attack::{self, attack};
 use crate::search::branch;
 use crate::search::exact_point::exact_point;
+use anyhow::Context;
 use num::{Signed, Zero};
 use scalecheck::certificate::{Answer, CloseText, Proof, ProofText, RefineText, Side, WitnessText};
 use scalecheck::claim::Property;
@@ -134,7 +135,6 @@ impl Outcome {
 /// An outcome as a journal keeps it: without a proof that is not enough, and with numbers as texts.
 #[derive(Serialize, Deserialize)]
 pub struct Noted {
-    status: Status,
     answer: Option<Answer>,
     attacked: Option<(String, WitnessText)>,
     proven: Vec<(Method, String)>,
@@ -147,7 +147,6 @@ impl Noted {
     pub fn of(outcome: &Outcome) -> Option<Self> {
         let worth = outcome.answer.is_some() || outcome.unfinished.is_some();
         worth.then(|| Noted {
-            status: outcome.status,
             answer: outcome.answer.clone(),
             attacked: outcome.attacked.as_ref().map(|(reach, witness)| (reach.to_string(), witness.clone())),
             proven: outcome.proven.iter().map(|(method, reach)| (*method, reach.to_string())).collect(),
@@ -166,16 +165,18 @@ impl Noted {
         self.unfinished.take()
     }
 
-    /// The outcome of this row of this setting. Nothing about it is checked here.
-    pub fn outcome(self, (setting, row): (usize, usize)) -> anyhow::Result<Outcome> {
-        anyhow::ensure!(self.answer.is_some(), "a damaged journal (.partial); delete it");
+    /// The outcome of this row of this setting. Nothing is checked here, but what the answer is decides the status: so the
+    /// checker, which is asked before anything is written, confirms both.
+    pub fn outcome(self, (setting, row): (usize, usize), property: &Property) -> anyhow::Result<Outcome> {
+        let answer = self.answer.context(DAMAGED)?;
+        let refutes = answer.witness.is_some() && !matches!(property, Property::Reaches(_));
         let attacked = self.attacked.map(|(reach, witness)| anyhow::Ok((number(&reach)?, witness)));
         let proven = self.proven.iter().map(|(method, reach)| anyhow::Ok((*method, number(reach)?)));
         Ok(Outcome {
             setting,
             row,
-            status: self.status,
-            answer: self.answer.map(|answer| Answer { setting, row, ..answer }),
+            status: if refutes { Status::Refuted } else { Status::Certified },
+            answer: Some(Answer { setting, row, ..answer }),
             attacked: attacked.transpose()?,
             proven: proven.collect::<anyhow::Result<_>>()?,
             proof: None,
@@ -192,7 +193,8 @@ struct Attempt {
     closed: bool,
 }
 
-/// Works on one row of one setting; cases go on from where an earlier search was interrupted, if `saved` is given. An error means that the checker refuses what was written, a defect of the prover.
+/// Works on one row of one setting; cases go on from where an earlier search was interrupted, if `saved` is given. An error
+/// means that the checker refuses what was written, a defect of the prover.
 pub fn prove(
     (setting, row): (usize, usize),
     problem: &Problem,

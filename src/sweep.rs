@@ -242,8 +242,8 @@ impl Explored {
     }
 
     /// Writes the claim that states what was found, and its certificate. Every setting that was explored becomes one that
-    /// states a tolerance for all rows, and one that states what is reached at some row. The journal is then done with. Answers as
-    /// [`bundle::put`] does.
+    /// states a tolerance for all rows, and one that states what is reached at some row. The journal is then done
+    /// with. Answers as [`bundle::put`] does.
     pub fn write(&self, base: &Base, model: Option<&Path>, claim: &Path, certificate: &Path) -> Result<Option<u64>> {
         let (mut tables, mut answers, mut position) = (Vec::new(), Vec::new(), vec![None; self.points.len()]);
         for ((s, point), summary) in self.points.iter().enumerate().zip(self.summaries()) {

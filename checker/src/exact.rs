@@ -19,8 +19,8 @@ pub struct Exact {
     fine: OnceLock<Vec<Option<(i128, bool)>>>,
 }
 
-/// The least common multiple. A gcd of long numbers takes far longer than a division, and mostly one divides the other.
-fn common(a: BigInt, b: &BigInt) -> BigInt {
+/// The least common multiple of positive numbers. A gcd of long numbers takes far longer than a division, and mostly one divides the other.
+pub fn common(a: BigInt, b: &BigInt) -> BigInt {
     if (&a % b).is_zero() {
         a
     } else if (b % &a).is_zero() {

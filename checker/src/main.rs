@@ -112,20 +112,21 @@ fn run(mut arguments: Vec<String>, json: bool, quiet: bool) -> Result<(String, u
         ([], ..) => return usage("a command is needed: verify, show, witness or gate".into()),
     };
     let bytes = read(certificate.as_ref())?;
-    let shown = std::io::stderr().is_terminal() && !quiet;
-    let tell = |what: String| {
-        if shown {
-            eprint!("\r\x1b[K{what}");
-        }
-    };
-    tell(format!("checking {certificate}"));
-    let progress = |done: usize, all: usize| tell(format!("checked {done} of {all} answers"));
+    tell(quiet, &format!("checking {certificate}"));
+    let progress = |done: usize, all: usize| tell(quiet, &format!("checked {done} of {all} answers"));
     let folder = Path::new(certificate).parent().unwrap_or(Path::new(""));
     let report = verify_with(&statement, &bytes, folder, &config, progress).map_err(|e| e.within(certificate));
-    tell(String::new());
+    tell(quiet, "");
     let report = report?;
     let text = if json { format!("{}\n", as_json(&report, certificate)) } else { as_text(&report) };
     Ok((text, report.verdict().exit_code()))
+}
+
+/// Puts what is going on in the place of the line that a terminal shows; nothing elsewhere.
+fn tell(quiet: bool, what: &str) {
+    if !quiet && std::io::stderr().is_terminal() {
+        eprint!("\r\x1b[K{what}");
+    }
 }
 
 /// `scalecheck show`: what is in a certificate, without a verdict.
@@ -265,14 +266,9 @@ fn gate(mut arguments: Vec<String>, json: bool, quiet: bool) -> Result<(String, 
         }
         Err(e) => return Err(e),
     };
-    let shown = std::io::stderr().is_terminal() && !quiet;
-    if shown {
-        eprint!("checking {} requirements", policy.requirements.len());
-    }
+    tell(quiet, &format!("checking {} requirements", policy.requirements.len()));
     let findings = gate::check(&policy, &config);
-    if shown {
-        eprint!("\r\x1b[K");
-    }
+    tell(quiet, "");
     let open = findings.iter().all(|finding| finding.failure.is_none());
     if let (Some(file), true) = (attest, open) {
         put(&file, &format!("{:#}\n", gate::attestation(&policy, &findings)))?;

@@ -89,7 +89,7 @@ impl Shape {
         }
         for (tensor, count) in splits {
             let name = proof.tensors.get(tensor).map_or("a tensor that is not listed", String::as_str);
-            *shape.splits.entry(beginning(name).to_owned()).or_default() += count;
+            *shape.splits.entry(beginning(name)).or_default() += count;
         }
         shape
     }

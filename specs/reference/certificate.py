@@ -219,8 +219,8 @@ class Item:
 class Proof:
     """All references are resolved before the tree is walked."""
 
-    def __init__(self, value, problem, loose):
-        self.problem, self.loose = problem, loose
+    def __init__(self, value, problem, mode):
+        self.problem, self.mode = problem, mode
         bits = value["slope_bits"]
         if bits > 16:
             raise Fault("slope-range", "slope_bits above 16")
@@ -352,7 +352,7 @@ class Proof:
         """Rule 4.7. Returns the tolerance that the proof establishes (None unless a tolerance is claimed)."""
         problem = self.problem
         self.complete()
-        root = rules.Case(problem, self.loose)
+        root = rules.Case(problem, self.mode)
         self.refine_all(root, self.refine)
         at, excluded, worst = 0, set(), {}
         while at < len(self.nodes):
@@ -568,8 +568,8 @@ class Result:
 class Check:
     """A claim with its certificate."""
 
-    def __init__(self, claim, path, loose=rules.GRID, above=None, data=None):
-        self.claim, self.loose = claim, loose
+    def __init__(self, claim, path, mode=rules.GRID, above=None, data=None):
+        self.claim, self.mode = claim, mode
         self.depth = above.depth + 1 if above else 0
         self.known = above.known if above else {}     # checks of links, by the SHA-256 of claim and certificate
         self.folder = os.path.dirname(path)
@@ -638,7 +638,7 @@ class Check:
                     raise Fault("link-mismatch", f"{path} has another SHA-256")
                 paths.append(path)
                 contents.append(content)
-            check = Check(Claim(paths[0]), paths[1], self.loose, self, contents[1])
+            check = Check(Claim(paths[0]), paths[1], self.mode, self, contents[1])
             check.run()
             self.known[key] = check
             self.links.append(check)
@@ -647,7 +647,7 @@ class Check:
         if "proof" in a:
             if setting.kind == "reaches":
                 raise malformed("a proof of a setting with reaches")
-            return Result("VERIFIED", Proof(a["proof"], problem, self.loose).check())
+            return Result("VERIFIED", Proof(a["proof"], problem, self.mode).check())
         if "witness" in a:
             moved = witness(self.claim, setting, row, a["witness"])
             return Result("REACHED" if setting.kind == "reaches" else "REFUTED", change=moved)

@@ -503,10 +503,10 @@ def other(checker, claim, certificate):
     return found["verdict"], codes, str({key: code for key, code in codes.items()})
 
 
-def own(claim, certificate, loose=rules.GRID):
+def own(claim, certificate, mode=rules.GRID):
     """The same of this checker."""
     try:
-        run = scalecheck.check(claim, certificate, loose=loose)
+        run = scalecheck.check(claim, certificate, mode=mode)
     except scalecheck.Fault as fault:
         return fault.verdict, {None: fault.code}, fault.message
     except Exception as error:

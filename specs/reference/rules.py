@@ -19,8 +19,8 @@ LOOSE = Fraction(1, 1 << 36)
 class Case:
     """What is known in a case: bounds of tensors, and the boxes of variables."""
 
-    def __init__(self, problem, loose=GRID):
-        self.problem, self.loose = problem, loose
+    def __init__(self, problem, mode=GRID):
+        self.problem, self.mode = problem, mode
         self.bounds = {}
         self.limits = {}
         self.boxes = {i: (n.low, n.high) for i, n in enumerate(problem.nodes) if n.kind == "vars"}
@@ -29,7 +29,7 @@ class Case:
 
     def child(self):
         case = Case.__new__(Case)
-        case.problem, case.loose = self.problem, self.loose
+        case.problem, case.mode = self.problem, self.mode
         case.bounds, case.boxes, case.cache = dict(self.bounds), dict(self.boxes), dict(self.cache)
         case.limits, case.box_limits = dict(self.limits), self.box_limits
         return case
@@ -79,7 +79,7 @@ def interval(case, index):
         low, high = change_interval(case, node)
     else:
         low, high = weights_interval(case, node)
-    if case.loose == WEAKER and node.size:
+    if case.mode == WEAKER and node.size:
         slack = LOOSE * max(max(abs(a), abs(b)) for a, b in zip(low, high))
         low, high = [a - slack for a in low], [b + slack for b in high]
     most = limit(low, high)
@@ -91,7 +91,7 @@ def interval(case, index):
 
 def outward(case, low, high, most):
     """Section 5, Bounds: rounded outward to the grid, if the case has one; `most` is 2^48 units."""
-    if case.loose != GRID:
+    if case.mode != GRID:
         return list(low), list(high)
     unit = most / (1 << 48)
     return [floor(a / unit) * unit for a in low], [ceil(b / unit) * unit for b in high]
@@ -292,7 +292,7 @@ def back_substitution(case, start, function, slopes, multipliers):
             continue
         current = reduce_vector(current)
         node = nodes[i]
-        if SIGN[case.loose]:
+        if SIGN[case.mode]:
             ends = case.bounds[i] if i in case.bounds else case.boxes[i]
             slack += sum((abs(a) * max(abs(l), abs(u)) for a, l, u in zip(current.items, *ends)), ZERO) / current.den
             slack += abs(r)
@@ -324,7 +324,7 @@ def back_substitution(case, start, function, slopes, multipliers):
                 add(p, Vector([a * s for a, (s, _) in zip(w.items, row)], w.den * SIXTEEN))
         else:
             r += support(case, i, current)
-    return r + SIGN[case.loose] * LOOSE * slack
+    return r + SIGN[case.mode] * LOOSE * slack
 
 
 def support(case, index, v):
@@ -460,4 +460,4 @@ def void(case, tensor, element):
     if tensor not in case.bounds:
         return False
     low, high = case.bounds[tensor][0][element], case.bounds[tensor][1][element]
-    return low > high + (LOOSE * max(abs(low), abs(high)) if case.loose == WEAKER else 0)
+    return low > high + (LOOSE * max(abs(low), abs(high)) if case.mode == WEAKER else 0)

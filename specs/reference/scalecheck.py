@@ -30,10 +30,10 @@ MODES = {"--exact": rules.EXACT, "--loose": rules.WEAKER, "--keen": rules.STRONG
 USAGE = "scalecheck.py [--exact | --loose | --keen] CLAIM CERTIFICATE [--model FILE]"
 
 
-def check(claim_path, certificate, model=None, property_path=None, loose=rules.GRID):
+def check(claim_path, certificate, model=None, property_path=None, mode=rules.GRID):
     """A check that has been run, with its `verdict_word`. Errors that leave no verdict are raised as Fault."""
     claim = Claim.of_property(model, property_path) if property_path is not None else Claim(claim_path, model)
-    run = Check(claim, certificate, loose)
+    run = Check(claim, certificate, mode)
     run.verdict_word = run.run()
     return run
 
@@ -53,7 +53,7 @@ def report(run):
 
 
 def main(arguments):
-    plain, options, loose = [], {}, rules.GRID
+    plain, options, mode = [], {}, rules.GRID
     rest = list(arguments)
     try:
         while rest:
@@ -63,7 +63,7 @@ def main(arguments):
                     raise Fault("usage", f"{word} is not understood")
                 options[word] = rest.pop(0)
             elif word in MODES:
-                loose = MODES[word]
+                mode = MODES[word]
             elif word.startswith("-"):
                 raise Fault("usage", f"{word} is not understood")
             else:
@@ -71,11 +71,11 @@ def main(arguments):
         if "--property" in options:
             if len(plain) != 1 or "--model" not in options:
                 raise Fault("usage", "--property needs --model and a certificate")
-            run = check(None, plain[0], options["--model"], options["--property"], loose)
+            run = check(None, plain[0], options["--model"], options["--property"], mode)
         else:
             if len(plain) != 2:
                 raise Fault("usage", USAGE)
-            run = check(plain[0], plain[1], options.get("--model"), loose=loose)
+            run = check(plain[0], plain[1], options.get("--model"), mode=mode)
         verdict, lines = run.verdict_word, report(run)
     except Fault as fault:
         verdict, lines = fault.verdict, [f"{fault.message} [{fault.code}]"]

@@ -1,7 +1,7 @@
 //! Every command of the README and of the book in `docs/`, run in order, a page in a folder of its own; and what the README
 //! says that they print.
 
-use crate::support::{folder, root};
+use crate::support::{folder, root, scalecheck};
 use std::path::Path;
 use std::process::Command;
 
@@ -62,9 +62,8 @@ fn prepared() -> tempfile::TempDir {
 
 /// Runs a script in the folder; what it printed.
 fn bash(name: &str, script: &str, folder: &Path) -> String {
-    let programs = Path::new(env!("CARGO_BIN_EXE_scalecert")).parent().expect("a folder");
-    let checker = programs.join("scalecheck");
-    assert!(checker.exists(), "{} is missing: test the whole workspace", checker.display());
+    let checker = scalecheck();
+    let programs = checker.parent().expect("a folder");
     let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap_or_default());
     let output = Command::new("bash")
         .args(["-euo", "pipefail", "-c", script])

@@ -1,13 +1,9 @@
 //! `scalecert` as a person meets it: exit codes, messages, files.
 
-use crate::support::{self, blocks, digits_claim, folder};
+use crate::support::{self, blocks, digits_claim, folder, scalecert};
 use scalecheck::verify::{Config, Statement, Verdict, verify};
 use std::path::Path;
 use std::process::{Command, Output};
-
-fn scalecert(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_scalecert")).args(arguments).output().expect("scalecert runs")
-}
 
 /// Writes the claim and proves it; the answer, and whether a certificate was written next to it.
 fn prove(folder: &Path, claim: &str, more: &[&str]) -> (Output, bool) {

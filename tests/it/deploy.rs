@@ -1,9 +1,9 @@
 //! What is ready-made for deployments: the GitHub Action, the pre-commit hook, the container and the Kubernetes example. Each
 //! is run as far as one machine can, from the very files that a deployment uses.
-use crate::support::{folder, root};
+use crate::support::{folder, root, scalecheck};
 use serde_json::Value;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
 use yaml_rust2::{Yaml, YamlLoader};
 
@@ -28,12 +28,6 @@ fn change(folder: &Path) {
     let mut bytes = fs::read(&path).expect("the model");
     *bytes.last_mut().expect("bytes") ^= 1;
     fs::write(path, bytes).expect("the model is written");
-}
-
-fn scalecheck() -> PathBuf {
-    let path = Path::new(env!("CARGO_BIN_EXE_scalecert")).with_file_name("scalecheck");
-    assert!(path.is_file(), "use --workspace");
-    path
 }
 
 fn yaml(path: &str) -> Yaml {

@@ -395,10 +395,7 @@ fn scalecert_signs_what_the_gate_accepts() {
 
 /// `scalecheck gate` on the policy in this folder.
 fn scalecheck(folder: &Path, arguments: &[&str], output: Option<std::fs::File>) -> Output {
-    let path = Path::new(env!("CARGO_BIN_EXE_scalecert")).with_file_name("scalecheck");
-    let path = path.with_extension(std::env::consts::EXE_EXTENSION);
-    assert!(path.is_file(), "use --workspace");
-    let mut command = Command::new(path);
+    let mut command = Command::new(support::scalecheck());
     command.current_dir(folder).args(["gate", "policy.toml"]).args(arguments);
     if let Some(file) = output {
         command.stdout(file);

@@ -1,13 +1,13 @@
 //! `scalecert instances`: a tiny benchmark folder about the digits model.
 
+use crate::support::{root, scalecheck};
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
 /// What is unsafe about the second test digit, a 0, if every pixel is off by at most `radius`: another digit is as large.
 fn property(radius: f64) -> String {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let data = fs::read_to_string(root.join("models/digits-test.csv")).expect("the test digits");
+    let data = fs::read_to_string(root().join("models/digits-test.csv")).expect("the test digits");
     let pixels = data.lines().nth(2).expect("a digit").split(',').skip(1);
     let pixels: Vec<f64> = pixels.map(|p| p.parse().expect("a pixel")).collect();
     let declared = (0..64).map(|i| format!("(declare-const X_{i} Real)\n"));
@@ -24,7 +24,7 @@ fn benchmark() -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let at = |name: &str| folder.path().join(name);
     fs::create_dir(at("set")).expect("a folder");
-    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/digits-mlp.onnx");
+    let model = root().join("models/digits-mlp.onnx");
     fs::copy(model, at("set/digits.onnx")).expect("the model is copied");
     fs::write(at("set/small.vnnlib"), property(1.0 / 64.0)).expect("a property");
     fs::write(at("set/large.vnnlib"), property(1.0)).expect("a property");
@@ -39,12 +39,9 @@ fn instances(program: &Path, folder: &Path, more: &[&str]) -> Output {
 }
 
 fn scalecert() -> &'static Path {
-    let path = Path::new(env!("CARGO_BIN_EXE_scalecert"));
-    assert!(
-        path.with_file_name("scalecheck").with_extension(std::env::consts::EXE_EXTENSION).is_file(),
-        "use --workspace"
-    );
-    path
+    // `instances` looks for the checker beside it.
+    scalecheck();
+    Path::new(env!("CARGO_BIN_EXE_scalecert"))
 }
 
 /// Text of an output, for messages of failed tests too.

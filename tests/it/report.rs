@@ -1,6 +1,6 @@
 //! The report and the pictures: exact numbers, safe rounding, pairs by digest, untrusted names.
 
-use crate::support::{blocks, digits_claim, folder, root};
+use crate::support::{self, blocks, digits_claim, folder, root};
 use num::Zero;
 use scalecheck::number::{Rational, parse_rational};
 use scalecheck::verify::digest;
@@ -15,10 +15,8 @@ fn scalecert(arguments: &[&str]) -> Output {
 
 /// What the checker's own program prints as JSON.
 fn scalecheck(claim: &str, certificate: &str) -> Value {
-    let path = Path::new(env!("CARGO_BIN_EXE_scalecert")).with_file_name("scalecheck");
-    let path = path.with_extension(std::env::consts::EXE_EXTENSION);
-    assert!(path.is_file(), "test the workspace: cargo test --workspace builds {}", path.display());
-    let output = Command::new(path).args(["verify", claim, certificate, "--json"]).current_dir(root()).output();
+    let output =
+        Command::new(support::scalecheck()).args(["verify", claim, certificate, "--json"]).current_dir(root()).output();
     serde_json::from_slice(&output.expect("scalecheck runs").stdout).expect("JSON")
 }
 

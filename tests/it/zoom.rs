@@ -1,6 +1,6 @@
 //! The zoom lens: ladders, the dial, the flow, and the model organisms, as a person meets them.
 
-use crate::support::{blocks, digits_claim, folder, root};
+use crate::support::{blocks, digits_claim, folder, root, scalecert};
 use scalecert::bundle::prove_rows;
 use scalecert::prove::{Config, Status};
 use scalecheck::error::Code;
@@ -8,11 +8,6 @@ use scalecheck::number::{Rational, parse_rational};
 use scalecheck::verify::{Config as CheckConfig, Report, RowVerdict, Statement, Verdict, verify};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
-
-fn scalecert(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_scalecert")).args(arguments).output().expect("scalecert runs")
-}
 
 /// What a run that succeeds prints as JSON.
 fn json(arguments: &[&str]) -> Value {

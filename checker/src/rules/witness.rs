@@ -8,13 +8,12 @@
 
 use crate::certificate::WitnessText;
 use crate::error::{Code, Error, Result};
-use crate::exact::Exact;
+use crate::exact::{self, Exact};
 use crate::ladder::Variables;
 use crate::network::affine;
 use crate::number::{Rational, parse_rational};
 use crate::problem::{Cell, Op, Problem, Source, WeightPart};
 use num::bigint::BigInt;
-use num::integer::Integer;
 use num::{One, Zero};
 use std::cmp::Ordering;
 
@@ -103,9 +102,7 @@ pub fn parse(text: &[Vec<String>], problem: &Problem) -> Result<Vec<Vec<Rational
                 let message = "the values of the witness have no common denominator of reasonable size";
                 return Err(Error::new(Code::LimitWork, "witness", message));
             }
-            if !(&common % &odd).is_zero() {
-                common = common.lcm(&odd);
-            }
+            common = exact::common(common, &odd);
         }
     }
     Ok(blocks)

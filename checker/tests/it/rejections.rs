@@ -869,7 +869,7 @@ fn a_place_repeats_only_the_beginning_of_what_a_file_says() {
     let check = |name: String| check_bytes(&files, link(name).to_string().as_bytes(), &Config::default());
     assert_error(check("n".repeat(4097)), Code::LimitSize);
     let error = assert_error(check("\u{7f}".repeat(4096)), Code::Io);
-    assert!(error.to_string().len() < 30_000, "{} bytes", error.to_string().len());
+    assert!(error.to_string().len() < 15_000, "{} bytes", error.to_string().len());
 }
 
 /// A text may ask for the same bounds any number of times; the best ones count, and only they are kept.

@@ -81,6 +81,22 @@ enum SavedKind {
 }
 
 impl Saved {
+    /// What a search with these parts leaves.
+    fn of(root: &Root, parts: Vec<Part<'_, '_>>) -> Self {
+        let kind = |search: &Kind<'_, '_>| match search {
+            Kind::Root => SavedKind::Root,
+            Kind::Variables(_) => SavedKind::Variables,
+            Kind::Neurons(search) => SavedKind::Neurons(search.halfspace),
+        };
+        let save = |part: Part<'_, '_>| SavedPart { kind: kind(&part.search), tree: part.tree, cells: part.cells };
+        Saved { root: root.saved(), parts: parts.into_iter().map(save).collect() }
+    }
+
+    /// The part about a cell.
+    fn about(&self, cell: usize) -> Option<&SavedPart> {
+        self.parts.iter().find(|part| part.cells.contains(&cell))
+    }
+
     /// Number of cases in all trees.
     pub fn cases(&self) -> usize {
         self.parts.iter().map(|part| part.tree.nodes.len()).sum()
@@ -204,8 +220,12 @@ pub fn search(
     } else if saved.is_some() {
         open.clone_from(&all_cells);
     }
-    let earlier = |cell: usize| saved.and_then(|saved| saved.parts.iter().find(|part| part.cells.contains(&cell)));
-    let cell_of = |halfspace: usize| graph.halfspaces[halfspace].cell;
+    let earlier = |cell: usize| saved.and_then(|saved| saved.about(cell));
+    // A tree that an earlier search left, and its leaves that are to be opened again.
+    let left = |part: &SavedPart, cells: &[usize]| {
+        let leaves = part.tree.open_leaves(cells, |halfspace| graph.halfspaces[halfspace].cell);
+        (part.tree.clone(), leaves)
+    };
     let closed = all_cells.iter().copied().filter(|cell| !open.contains(cell)).collect::<Vec<_>>();
     if !closed.is_empty() {
         parts.push(Part { tree: plain, cells: closed, search: Kind::Root });
@@ -218,8 +238,7 @@ pub fn search(
         let search = variables::Search { engine: &engine, problem, root: &root.case, config: FEW_SLOPES, tensors };
         let (mut tree, stack) = match earlier(open[0]) {
             Some(part) => {
-                let mut tree = part.tree.clone();
-                let leaves = tree.open_leaves(&open, cell_of);
+                let (mut tree, leaves) = left(part, &open);
                 let stack = search.reopen(&mut tree, &leaves, &open);
                 (tree, stack)
             }
@@ -248,8 +267,7 @@ pub fn search(
             let search = neurons::Search { engine: &engine, root: &root.case, halfspace, config: SLOPES };
             let (tree, heap) = match earlier {
                 Some(part) => {
-                    let mut tree = part.tree.clone();
-                    let leaves = tree.open_leaves(&[cell], cell_of);
+                    let (mut tree, leaves) = left(part, &[cell]);
                     let heap = search.reopen(&mut tree, &leaves);
                     (tree, heap)
                 }
@@ -264,22 +282,14 @@ pub fn search(
             proven
         })
     };
-    let found = || reached.lock().unwrap_or_else(PoisonError::into_inner).take();
-    if let Some(point) = found() {
-        return Ok(Some(End::Reached(point)));
-    }
-    if !proven && stop.interrupted.load(Ordering::Relaxed) {
-        let kind = |part: &Part<'_, '_>| match &part.search {
-            Kind::Root => SavedKind::Root,
-            Kind::Variables(_) => SavedKind::Variables,
-            Kind::Neurons(search) => SavedKind::Neurons(search.halfspace),
-        };
-        let save = |part: Part<'_, '_>| SavedPart { kind: kind(&part), tree: part.tree, cells: part.cells };
-        let parts = parts.into_iter().map(save).collect();
-        return Ok(Some(End::Interrupted(Box::new(Saved { root: root.saved(), parts }))));
-    }
+    // How a search ends that has no proof.
+    let unproven = |parts: Vec<Part<'_, '_>>| match reached.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        Some(point) => End::Reached(point),
+        None if stop.interrupted.load(Ordering::Relaxed) => End::Interrupted(Box::new(Saved::of(&root, parts))),
+        None => End::Unknown,
+    };
     if !proven {
-        return Ok(Some(End::Unknown));
+        return Ok(Some(unproven(parts)));
     }
     for _ in 0..REPAIRS {
         let proof = text(&engine, problem, &root, &parts);
@@ -294,7 +304,7 @@ pub fn search(
         }
         // Where rounding made the difference, the search goes on.
         let mut first = 0;
-        for part in &mut parts {
+        let mend = |part: &mut Part<'_, '_>| {
             let order = part.tree.preorder();
             let mut leaves: Vec<usize> = established
                 .open_leaves
@@ -304,7 +314,7 @@ pub fn search(
                 .collect();
             first += order.len();
             leaves.dedup();
-            let done = leaves.is_empty()
+            leaves.is_empty()
                 || match &part.search {
                     Kind::Root => false,
                     Kind::Variables(search) => {
@@ -315,10 +325,10 @@ pub fn search(
                         let heap = search.reopen(&mut part.tree, &leaves);
                         search.run(&mut part.tree, heap, stop, &harms)
                     }
-                };
-            if !done {
-                return Ok(Some(found().map_or(End::Unknown, End::Reached)));
-            }
+                }
+        };
+        if !parts.iter_mut().all(mend) {
+            return Ok(Some(unproven(parts)));
         }
     }
     Ok(Some(End::Unknown))

@@ -59,13 +59,7 @@ impl Root {
     /// bound, where a neuron is not stable without.
     pub fn new(engine: &Engine<'_>, effort: Option<&Effort<'_>>) -> Self {
         let graph = engine.graph;
-        let state = interval::propagate(graph);
-        let plain = |layer: &Layer| {
-            let (low, high) = actual(layer, &state.bounds[layer.tensor]);
-            Arc::new(Range::new(layer, low, high, None))
-        };
-        let ranges = engine.layers.iter().map(plain).collect();
-        let mut root = Root { case: Case { ranges, domain: None }, refinements: vec![], state };
+        let mut root = Root::of(engine, interval::propagate(graph), vec![]);
         for (l, layer) in engine.layers.iter().enumerate() {
             let t = layer.tensor;
             root.update(engine, l);
@@ -88,6 +82,16 @@ impl Root {
         root
     }
 
+    /// The root of these bounds.
+    fn of(engine: &Engine<'_>, state: State, refinements: Vec<Refinement>) -> Self {
+        let range = |layer: &Layer| {
+            let (low, high) = actual(layer, &state.bounds[layer.tensor]);
+            Arc::new(Range::new(layer, low, high, None))
+        };
+        let ranges = engine.layers.iter().map(range).collect();
+        Root { case: Case { ranges, domain: None }, refinements, state }
+    }
+
     pub fn saved(&self) -> Saved {
         let bounds = self.state.bounds.iter().map(|bounds| (bounds.lower.clone(), bounds.upper.clone())).collect();
         Saved { refinements: self.refinements.clone(), bounds }
@@ -95,11 +99,9 @@ impl Root {
 
     /// The root that an earlier run saved.
     pub fn restored(engine: &Engine<'_>, saved: &Saved) -> Self {
-        let mut root = Root::new(engine, None);
-        root.refinements.clone_from(&saved.refinements);
-        for (bounds, (lower, upper)) in root.state.bounds.iter_mut().zip(&saved.bounds) {
-            (bounds.lower, bounds.upper) = (lower.clone(), upper.clone());
-        }
+        let bounds = |(lower, upper): &(Vec<f64>, Vec<f64>)| Bounds { lower: lower.clone(), upper: upper.clone() };
+        let state = State { bounds: saved.bounds.iter().map(bounds).collect() };
+        let mut root = Root::of(engine, state, saved.refinements.clone());
         (0..engine.layers.len()).for_each(|l| root.update(engine, l));
         root
     }

@@ -1,16 +1,27 @@
 //! Claims about the digits model, written where a test wants them.
 
-// Every test file compiles this module and uses a part of it.
-#![allow(dead_code)]
-
 use scalecert::bundle::{certificate, checked_bytes, prove_rows};
 use scalecert::prove::{Config, Outcome};
 use scalecheck::verify::{Config as CheckConfig, Report, Statement, verify};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
 
 /// The repository's root.
 pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Runs `scalecert`.
+pub fn scalecert(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_scalecert")).args(arguments).output().expect("scalecert runs")
+}
+
+/// The checker's own program, which lies beside the prover's.
+pub fn scalecheck() -> PathBuf {
+    let path = Path::new(env!("CARGO_BIN_EXE_scalecert")).with_file_name("scalecheck");
+    let path = path.with_extension(std::env::consts::EXE_EXTENSION);
+    assert!(path.is_file(), "test the workspace: cargo test --workspace builds {}", path.display());
+    path
 }
 
 /// A folder of its own for one test, removed with it.
